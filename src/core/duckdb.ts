@@ -1,0 +1,57 @@
+import {
+  DuckDBInstance,
+  JsonDuckDBValueConverter,
+  type DuckDBConnection,
+  type DuckDBValue,
+  type Json,
+} from '@duckdb/node-api'
+
+export type { DuckDBConnection } from '@duckdb/node-api'
+
+export interface DuckdbOptions {
+  readonly memoryMiB: number
+  readonly threads: number
+  /** Folder for temporary files, and how much of it may be used. */
+  readonly temporaryFolder: string
+  readonly temporaryMiB: number
+}
+
+/** Opens an in-memory DuckDB without extensions from outside. Times without a zone are read as UTC. */
+export async function openDuckdb(options: DuckdbOptions): Promise<DuckDBInstance> {
+  return DuckDBInstance.create(':memory:', {
+    memory_limit: `${options.memoryMiB}MiB`,
+    threads: String(options.threads),
+    temp_directory: options.temporaryFolder,
+    max_temp_directory_size: `${options.temporaryMiB}MiB`,
+    autoinstall_known_extensions: 'false',
+    autoload_known_extensions: 'false',
+    TimeZone: 'UTC',
+  })
+}
+
+/** All rows of a statement as plain JSON values (64-bit integers as text). For small results. */
+export async function queryRows(
+  connection: DuckDBConnection,
+  sql: string,
+  values?: DuckDBValue[],
+): Promise<Record<string, Json>[]> {
+  const reader = await connection.runAndReadAll(sql, values)
+  return reader.convertRowObjects(JsonDuckDBValueConverter)
+}
+
+/** Runs `work` in one transaction: committed when it resolves, rolled back when it throws. */
+export async function inTransaction<T>(
+  connection: DuckDBConnection,
+  work: () => Promise<T>,
+): Promise<T> {
+  await connection.run('BEGIN TRANSACTION')
+  try {
+    const result = await work()
+    await connection.run('COMMIT')
+    return result
+  } catch (error) {
+    // A failed COMMIT has already ended the transaction, then there is nothing to roll back.
+    await connection.run('ROLLBACK').catch(() => {})
+    throw error
+  }
+}

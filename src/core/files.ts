@@ -1,0 +1,233 @@
+import {
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  stat,
+  unlink,
+  link,
+  type FileHandle,
+} from 'node:fs/promises'
+import { closeSync, fdatasync, openSync, readSync, writeSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { promisify } from 'node:util'
+import { systemErrorCode } from './errors.ts'
+
+/** A file that only grows, with one owner. */
+export interface AppendFile {
+  readonly path: string
+  /** Bytes in the file, those not yet synced included. */
+  readonly size: number
+  /** Writes all of `bytes` at the end. After an error the size on disk is unknown: the owner truncates or gives the file up. */
+  append(bytes: Uint8Array): Promise<void>
+  /** Makes everything appended before the call durable (fdatasync). An error is final: after it nothing is known about the unsynced bytes. */
+  sync(): Promise<void>
+  /** Cuts the file to `size` bytes and makes that durable. */
+  truncate(size: number): Promise<void>
+  close(): Promise<void>
+}
+
+/** A file that is read at any position, also while another process appends to it. */
+export interface ReadFile {
+  /** Up to `length` bytes from `position`; fewer at the end of the file. */
+  read(position: number, length: number): Promise<Buffer>
+  size(): Promise<number>
+  close(): Promise<void>
+}
+
+/** A small file that one process overwrites in place and others read. Not durable; a reader checks a checksum and reads again. */
+export interface SharedFile {
+  write(bytes: Uint8Array): void
+  /** The bytes as they are now; empty when the file does not exist. */
+  read(): Buffer
+  close(): void
+}
+
+/** The file system behind a small interface, so that tests can make it fail, tear and forget. Paths are absolute. */
+export interface Files {
+  /** Opens for appending, creates it if it is missing. The name is durable only after `syncFolder`. */
+  openAppend(path: string): Promise<AppendFile>
+  openRead(path: string): Promise<ReadFile>
+  openShared(path: string, mode: 'write' | 'read'): SharedFile
+  readAll(path: string): Promise<Buffer>
+  /** Creates a new file with these bytes and syncs it; EEXIST if there is one. */
+  writeNew(path: string, bytes: Uint8Array): Promise<void>
+  /** Syncs a file that something else wrote. */
+  syncFile(path: string): Promise<void>
+  /** Makes the names in a folder durable. */
+  syncFolder(path: string): Promise<void>
+  /** Gives a file a second name; EEXIST if that is taken. The only atomic create-if-absent with content that POSIX has. */
+  link(existing: string, path: string): Promise<void>
+  rename(from: string, to: string): Promise<void>
+  unlink(path: string): Promise<void>
+  /** Creates a folder and its parents, and makes their names durable. */
+  makeFolder(path: string): Promise<void>
+  /** Names in a folder, sorted; empty when it does not exist. */
+  list(path: string): Promise<string[]>
+  /** Size in bytes, or undefined when there is no such file. */
+  sizeOf(path: string): Promise<number | undefined>
+}
+
+const fdatasyncAsync = promisify(fdatasync)
+
+class RealAppendFile implements AppendFile {
+  readonly path: string
+  readonly #handle: FileHandle
+  #size: number
+
+  constructor(path: string, handle: FileHandle, size: number) {
+    this.path = path
+    this.#handle = handle
+    this.#size = size
+  }
+
+  get size(): number {
+    return this.#size
+  }
+
+  /** Writes in the calling thread: a page-cache write of a batch is shorter than a trip through the thread pool. */
+  async append(bytes: Uint8Array): Promise<void> {
+    let written = 0
+    while (written < bytes.length) {
+      written += writeSync(
+        this.#handle.fd,
+        bytes,
+        written,
+        bytes.length - written,
+        this.#size + written,
+      )
+    }
+    this.#size += written
+  }
+
+  async sync(): Promise<void> {
+    await fdatasyncAsync(this.#handle.fd)
+  }
+
+  async truncate(size: number): Promise<void> {
+    await this.#handle.truncate(size)
+    await this.#handle.sync()
+    this.#size = size
+  }
+
+  async close(): Promise<void> {
+    await this.#handle.close()
+  }
+}
+
+function openRealShared(path: string, mode: 'write' | 'read'): SharedFile {
+  let fd = mode === 'write' ? openSync(path, 'a+') : undefined
+  if (fd !== undefined) {
+    closeSync(fd)
+    fd = openSync(path, 'r+')
+  }
+  return {
+    write(bytes) {
+      if (fd === undefined) throw new Error(`${path} is open for reading only`)
+      writeSync(fd, bytes, 0, bytes.length, 0)
+    },
+    read() {
+      fd ??= openIfThere(path)
+      if (fd === undefined) return Buffer.alloc(0)
+      const bytes = Buffer.allocUnsafe(256 * 1024)
+      return bytes.subarray(0, readSync(fd, bytes, 0, bytes.length, 0))
+    },
+    close() {
+      if (fd !== undefined) closeSync(fd)
+      fd = undefined
+    },
+  }
+}
+
+function openIfThere(path: string): number | undefined {
+  try {
+    return openSync(path, 'r')
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+async function openRealRead(path: string): Promise<ReadFile> {
+  const handle = await open(path, 'r')
+  return {
+    async read(position, length) {
+      const bytes = Buffer.allocUnsafe(length)
+      const { bytesRead } = await handle.read(bytes, 0, length, position)
+      return bytes.subarray(0, bytesRead)
+    },
+    size: async () => (await handle.stat()).size,
+    close: () => handle.close(),
+  }
+}
+
+async function syncPath(path: string): Promise<void> {
+  const handle = await open(path, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+/** The machine's own file system. */
+export const realFiles: Files = {
+  async openAppend(path) {
+    const handle = await open(path, 'a+').then(async (created) => {
+      await created.close()
+      return open(path, 'r+')
+    })
+    return new RealAppendFile(path, handle, (await handle.stat()).size)
+  },
+  openRead: openRealRead,
+  openShared: openRealShared,
+  readAll: (path) => readFile(path),
+  async writeNew(path, bytes) {
+    const handle = await open(path, 'wx')
+    try {
+      await handle.writeFile(bytes)
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+  },
+  syncFile: syncPath,
+  syncFolder: syncPath,
+  link,
+  rename,
+  unlink,
+  async makeFolder(path) {
+    const first = await mkdir(path, { recursive: true })
+    if (first === undefined) return
+    for (let folder = path; ; folder = dirname(folder)) {
+      await syncPath(dirname(folder))
+      if (folder === first) return
+    }
+  },
+  async list(path) {
+    try {
+      return (await readdir(path)).sort()
+    } catch (error) {
+      if (systemErrorCode(error) === 'ENOENT') return []
+      throw error
+    }
+  },
+  async sizeOf(path) {
+    try {
+      return (await stat(path)).size
+    } catch (error) {
+      if (systemErrorCode(error) === 'ENOENT') return undefined
+      throw error
+    }
+  },
+}
+
+/** Replaces a small file as a whole: a new file, synced, renamed over it, the folder synced. A reader sees the old or the new bytes. */
+export async function replaceFile(files: Files, path: string, bytes: Uint8Array): Promise<void> {
+  const temporary = `${path}.new`
+  if ((await files.sizeOf(temporary)) !== undefined) await files.unlink(temporary)
+  await files.writeNew(temporary, bytes)
+  await files.rename(temporary, path)
+  await files.syncFolder(dirname(path))
+}

@@ -1,0 +1,200 @@
+import { QuestlogError } from './errors.ts'
+
+/** One setting: its default, how a text becomes a value, and what it is for. */
+interface SettingRow<T> {
+  readonly default: T
+  readonly parse: (text: string) => T | undefined
+  readonly expects: string
+  readonly doc: string
+}
+
+const whole = (min: number, max: number, standard: number, doc: string): SettingRow<number> => ({
+  default: standard,
+  parse: (text) => {
+    const value = /^\d+$/.test(text) ? Number(text) : Number.NaN
+    return value >= min && value <= max ? value : undefined
+  },
+  expects: `a whole number from ${min} to ${max}`,
+  doc,
+})
+
+const choice = <const T extends string>(
+  values: readonly T[],
+  standard: T,
+  doc: string,
+): SettingRow<T> => ({
+  default: standard,
+  parse: (text) => values.find((value) => value === text),
+  expects: `one of ${values.join(', ')}`,
+  doc,
+})
+
+const list = (doc: string): SettingRow<readonly string[]> => ({
+  default: [],
+  parse: (text) =>
+    text
+      .split(',')
+      .map((item) => item.trim())
+      .filter((item) => item !== ''),
+  expects: 'a list, comma-separated',
+  doc,
+})
+
+const KiB = 1024
+const MiB = 1024 * KiB
+const GiB = 1024 * MiB
+
+/** Every limit and choice of the running system. The environment name is `QUESTLOG_` and the key in capitals with underscores. */
+export const settingRows = {
+  // Collector
+  bodyBytesMax: whole(1, GiB, 8 * MiB, 'Largest request body as sent, bytes.'),
+  decompressedBytesMax: whole(1, GiB, 32 * MiB, 'Largest request body after decompression, bytes.'),
+  headerCountMax: whole(1, 2000, 100, 'Most headers of a request.'),
+  headerBytesMax: whole(256, MiB, 16 * KiB, 'Most bytes of all headers of a request.'),
+  urlBytesMax: whole(64, 64 * KiB, 8 * KiB, 'Longest request target, bytes.'),
+  jsonDepthMax: whole(2, 1000, 64, 'Deepest nesting of an event.'),
+  eventsPerRequestMax: whole(1, 1_000_000, 20_000, 'Most events of one request.'),
+  connectionsMax: whole(1, 100_000, 2_000, 'Most open connections of the collector.'),
+  requestTimeoutMs: whole(
+    100,
+    600_000,
+    30_000,
+    'A request must have arrived whole within this time.',
+  ),
+  keepAliveTimeoutMs: whole(100, 600_000, 5_000, 'An idle connection is closed after this time.'),
+  corsOrigins: list('Origins that browsers may send events from; * for any.'),
+  writeKeys: list('If any are given, every event needs one of these keys.'),
+  unknownPathsMax: whole(
+    1,
+    100_000,
+    1_000,
+    'Most distinct unknown paths that are counted by name.',
+  ),
+  // Log
+  durability: choice(
+    ['fsync', 'os'],
+    'fsync',
+    'When an append is acknowledged: after fdatasync, or after write().',
+  ),
+  osSyncIntervalMs: whole(
+    10,
+    60_000,
+    1_000,
+    'With durability os: how often written bytes are synced.',
+  ),
+  segmentBytesMax: whole(4 * KiB, GiB, 128 * MiB, 'A segment file is closed at this size, bytes.'),
+  messageBytesMax: whole(
+    1 * KiB,
+    100 * MiB,
+    5_242_880,
+    'Largest record batch of a topic without a limit of its own, bytes.',
+  ),
+  pendingBytesMax: whole(
+    64 * KiB,
+    GiB,
+    64 * MiB,
+    'Most bytes of a partition that wait for their sync; more is answered 503.',
+  ),
+  backlogBytesMax: whole(
+    64 * KiB,
+    1024 * GiB,
+    8 * GiB,
+    'Most bytes of log that wait for the tables; more is answered 429.',
+  ),
+  // Stream and lake
+  pollIntervalMs: whole(1, 10_000, 20, 'How often the stream looks for new records.'),
+  batchBytesMax: whole(64 * KiB, 256 * MiB, 8 * MiB, 'Most bytes of a micro-batch.'),
+  freshBytesMax: whole(
+    64 * KiB,
+    4 * GiB,
+    64 * MiB,
+    'Fresh rows of a table are committed at this size, bytes of log.',
+  ),
+  commitRetryDelayMs: whole(
+    10,
+    600_000,
+    1_000,
+    'First delay before a failed commit is tried again; doubled each time, up to a minute.',
+  ),
+  // SQL
+  queryConcurrencyMax: whole(1, 64, 8, 'Most statements that run at once.'),
+  queryQueueMax: whole(
+    0,
+    10_000,
+    100,
+    'Most statements that wait for their turn; more are answered 429.',
+  ),
+  queryTimeoutMs: whole(100, 86_400_000, 300_000, 'A statement is cancelled after this time.'),
+  catchUpTimeoutMs: whole(
+    10,
+    600_000,
+    10_000,
+    'A statement waits this long for what was answered before it.',
+  ),
+  sqlBytesMax: whole(1 * KiB, 64 * MiB, MiB, 'Longest statement, bytes.'),
+  duckdbMemoryMiB: whole(64, 1_048_576, 2048, 'Memory that DuckDB may use, MiB.'),
+  duckdbTempMiB: whole(0, 10_485_760, 20_480, 'Disk that DuckDB may use for temporary files, MiB.'),
+  duckdbThreads: whole(1, 256, 2, 'Threads of DuckDB.'),
+  // Processes
+  drainTimeoutMs: whole(100, 600_000, 30_000, 'A process that is asked to stop has this long.'),
+  restartDelayMs: whole(
+    0,
+    60_000,
+    100,
+    'First delay before a dead process is started again; doubled each time, up to 5 s.',
+  ),
+} as const
+
+/** The effective settings: one value for each row. */
+export type Settings = {
+  readonly [Name in keyof typeof settingRows]: (typeof settingRows)[Name] extends SettingRow<
+    infer T
+  >
+    ? T
+    : never
+}
+export type SettingName = keyof Settings
+
+/** `bodyBytesMax` → `QUESTLOG_BODY_BYTES_MAX`. */
+export function environmentName(name: string): string {
+  return `QUESTLOG_${name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`
+}
+
+/** The names of all settings, in the order of the table. */
+export function settingNames(): SettingName[] {
+  return Object.keys(settingRows) as SettingName[] // keys of a const object
+}
+
+/** Defaults, overridden by `overrides` (the definition file), overridden by the environment. A wrong value names the setting, the text and the rule. */
+export function resolveSettings(
+  overrides: Readonly<Record<string, unknown>> = {},
+  environment: Readonly<Record<string, string | undefined>> = {},
+): Settings {
+  const settings: Record<string, unknown> = {}
+  for (const name of settingNames()) settings[name] = settingRows[name].default
+  for (const [name, value] of Object.entries(overrides)) {
+    if (!(name in settingRows))
+      throw new QuestlogError('SETTING_INVALID', `there is no setting ${name}`, { setting: name })
+    settings[name] = parseSetting(
+      name as SettingName,
+      Array.isArray(value) ? value.join(',') : String(value),
+    ) // checked above
+  }
+  for (const name of settingNames()) {
+    const text = environment[environmentName(name)]
+    if (text !== undefined) settings[name] = parseSetting(name, text)
+  }
+  return settings as unknown as Settings // every row was filled above
+}
+
+function parseSetting(name: SettingName, text: string): unknown {
+  const row = settingRows[name]
+  const value = row.parse(text)
+  if (value === undefined)
+    throw new QuestlogError(
+      'SETTING_INVALID',
+      `setting ${name} is "${text}", but must be ${row.expects}`,
+      { setting: name },
+    )
+  return value
+}
