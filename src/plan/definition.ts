@@ -26,6 +26,8 @@ export interface Route {
   readonly method: 'GET' | 'POST'
   /** Exact path, starting with a slash. */
   readonly path: string
+  /** Body of the answer. Two routes of one event may answer differently. */
+  readonly reply: string
 }
 
 export interface EventDefinition {
@@ -33,8 +35,6 @@ export interface EventDefinition {
   readonly type: string
   readonly topic: string
   readonly routes: readonly Route[]
-  /** Body of the answer to a request on one of the routes. */
-  readonly reply: string
   /** Fields that the server adds; they win over headers and parameters. */
   readonly fixed: Readonly<Record<string, string | number | boolean>>
   /** Declared parameters as columns. Undeclared ones stay in raw_event. */
