@@ -1,0 +1,114 @@
+import { fork, type ChildProcess } from 'node:child_process'
+import { createRequire } from 'node:module'
+import { resolve } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { QuestlogError, type ErrorCode, type ErrorFacts } from '../core/errors.ts'
+import type { Definition } from './definition.ts'
+
+export interface EvaluateOptions {
+  /** The child is killed after this time. Default 10,000. */
+  readonly timeoutMs?: number
+  /** Called for each line that user code prints, at most 100 of them. */
+  readonly onWarning?: (line: string) => void
+}
+
+/** What the child sends. */
+export type ChildAnswer =
+  | { readonly definition: Definition; readonly error?: undefined }
+  | {
+      readonly definition?: undefined
+      readonly error: {
+        readonly code: ErrorCode
+        readonly message: string
+        readonly hint: string
+        readonly facts: ErrorFacts
+      }
+    }
+
+const defaultTimeoutMs = 10_000
+const childHeapMiB = 512
+const printedCharsMax = 64 * 1024
+const printedLinesMax = 100
+
+/**
+ * Evaluates the definition file in a child process of its own, so that code that hangs, prints, or ends the process does no harm.
+ * The environment is passed through. Throws what `loadConfigFile` throws, and DEFINITION_INVALID when the child gave no answer in time.
+ */
+export async function evaluateInChild(
+  path: string,
+  options: EvaluateOptions = {},
+): Promise<Definition> {
+  const timeoutMs = options.timeoutMs ?? defaultTimeoutMs
+  const file = resolve(path)
+  const ended = await runChild(file, timeoutMs)
+  const { answer } = ended
+  for (const line of printedLines(ended.printed)) options.onWarning?.(line)
+  if (answer?.definition !== undefined) return answer.definition
+  if (answer !== undefined) {
+    const { code, message, facts, hint } = answer.error
+    throw new QuestlogError(code, message, facts, { hint })
+  }
+  const why = ended.timedOut
+    ? `gave no definition within ${timeoutMs / 1000} s`
+    : `ended (${ended.how}) before it gave a definition`
+  throw new QuestlogError(
+    'DEFINITION_INVALID',
+    `${path}: the file ${why} — fix: remove what waits, or ends the process, at its top level`,
+    { file, printed: ended.printed.slice(-2000) },
+  )
+}
+
+interface Ended {
+  readonly answer: ChildAnswer | undefined
+  readonly printed: string
+  readonly timedOut: boolean
+  /** Exit code or signal. */
+  readonly how: string
+}
+
+function startChild(file: string): ChildProcess {
+  const execArgv = [`--max-old-space-size=${childHeapMiB}`]
+  let entry = fileURLToPath(new URL('./evaluate-child.js', import.meta.url))
+  if (import.meta.url.endsWith('.ts')) {
+    // Run from its TypeScript source, a program needs a loader for it.
+    entry = entry.replace(/\.js$/, '.ts')
+    const loader = createRequire(import.meta.url).resolve('jiti/register')
+    execArgv.push('--import', pathToFileURL(loader).href)
+  }
+  return fork(entry, [file], { execArgv, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
+}
+
+function runChild(file: string, timeoutMs: number): Promise<Ended> {
+  return new Promise((settle, fail) => {
+    const child = startChild(file)
+    let answer: ChildAnswer | undefined
+    let timedOut = false
+    let printed = ''
+    const keep = (chunk: string) => {
+      printed = (printed + chunk).slice(0, printedCharsMax)
+    }
+    child.stdout?.setEncoding('utf8').on('data', keep)
+    child.stderr?.setEncoding('utf8').on('data', keep)
+    child.on('message', (message) => {
+      answer ??= message as ChildAnswer // our own program sends nothing else
+    })
+    const limit = setTimeout(() => {
+      timedOut = true
+      child.kill('SIGKILL')
+      // A grandchild may hold the pipes open.
+      child.stdout?.destroy()
+      child.stderr?.destroy()
+    }, timeoutMs)
+    child.on('error', fail)
+    child.on('close', (code, signal) => {
+      clearTimeout(limit)
+      settle({ answer, printed, timedOut, how: signal ?? `exit code ${code}` })
+    })
+  })
+}
+
+function printedLines(printed: string): string[] {
+  const lines = printed.split('\n').filter((line) => line.trim() !== '')
+  if (lines.length <= printedLinesMax) return lines
+  return [...lines.slice(0, printedLinesMax), `… and ${lines.length - printedLinesMax} lines more`]
+}
