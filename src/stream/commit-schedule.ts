@@ -1,0 +1,111 @@
+import type { Clock } from '../core/clock.ts'
+import type { Logger } from '../core/logger.ts'
+import type { Settings } from '../core/settings.ts'
+import { offsetsProperty } from '../lake/offsets.ts'
+import { commitFailureReason, LostTable, type Committable, type Committer } from './committer.ts'
+import { formatSetAside, parseSetAside, setAsideProperty } from './set-aside-offsets.ts'
+import { committedOffsets, offsetsText, type StreamTable } from './stream-table.ts'
+import type { TopicStream } from './topic-stream.ts'
+
+/** Offsets of a table that had no rows to commit are committed after this time, so that a restart does not read far back. */
+const idleCommitIntervalMs = 60_000
+const retryDelayMaxMs = 60_000
+
+export interface CommitScheduleOptions {
+  readonly committer: Committer
+  readonly deadLetters: Committable
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly settings: Settings
+  /** Resolves when everything that the tables of the topic have inserted is synced on the log. */
+  readonly syncLog: (topic: TopicStream) => Promise<void>
+}
+
+interface DueTable {
+  readonly topic: TopicStream
+  readonly table: StreamTable
+}
+
+/** Decides which tables are due, and commits them: dead letters first, then each table on its own, so that a failing one stops no other. */
+export class CommitSchedule {
+  readonly #options: CommitScheduleOptions
+
+  constructor(options: CommitScheduleOptions) {
+    this.#options = options
+  }
+
+  /** The tables whose trigger has come, whose fresh rows are large, or whose offsets have been idle for long. */
+  due(topics: readonly TopicStream[]): DueTable[] {
+    const nowMs = this.#options.clock.monotonicMs()
+    return all(topics).filter(({ topic, table }) => {
+      if (table.failure !== null) return nowMs >= table.failure.retryAtMs
+      if (table.fresh.currentBytes >= this.#options.settings.freshBytesMax) return true
+      const idleMs = nowMs - table.committedAtMs
+      if (table.fresh.currentRows > 0) return idleMs >= table.definition.triggerMs
+      return idleMs >= Math.max(idleCommitIntervalMs, table.definition.triggerMs) && hasMoved(topic, table)
+    })
+  }
+
+  /** Commits every table of these topics that has anything to commit. Resolves to those that failed. */
+  async flush(topics: readonly TopicStream[]): Promise<StreamTable[]> {
+    const tables = all(topics)
+    await this.run(tables)
+    return tables.map(({ table }) => table).filter((table) => table.failure !== null)
+  }
+
+  /** Commits these tables. Failures are kept on the table, with a time to try again; a LostTable is thrown. */
+  async run(tables: readonly DueTable[]): Promise<void> {
+    if (tables.length === 0) return
+    const { committer, deadLetters } = this.#options
+    try {
+      // Dead letters that an earlier, failed run has frozen: newer ones can only follow.
+      await committer.commit(deadLetters)
+      await committer.freeze([
+        ...(deadLetters.fresh.currentRows > 0 ? [{ table: deadLetters, properties: () => this.#setAsideProperties(tables) }] : []),
+        ...tables.map(({ topic, table }) => ({ table, properties: () => ({ [offsetsProperty]: offsetsText(topic.topic.id, table.next) }) })),
+      ])
+      for (const topic of new Set(tables.map((due) => due.topic))) await this.#options.syncLog(topic)
+      await committer.commit(deadLetters)
+    } catch (error) {
+      if (error instanceof LostTable) throw error
+      for (const { table } of tables) this.#failed(table, error)
+      return
+    }
+    for (const { table } of tables) await this.#commit(table)
+  }
+
+  async #commit(table: StreamTable): Promise<void> {
+    try {
+      await this.#options.committer.commit(table)
+      if (table.failure !== null) this.#options.logger.info('committing again', { table: table.definition.name })
+      table.failure = null
+      table.committedAtMs = this.#options.clock.monotonicMs()
+    } catch (error) {
+      if (error instanceof LostTable) throw error
+      this.#failed(table, error)
+    }
+  }
+
+  #failed(table: StreamTable, error: unknown): void {
+    const attempts = (table.failure?.attempts ?? 0) + 1
+    const delayMs = Math.min(this.#options.settings.commitRetryDelayMs * 2 ** (attempts - 1), retryDelayMaxMs)
+    table.failure = { reason: commitFailureReason(error), attempts, retryAtMs: this.#options.clock.monotonicMs() + delayMs }
+    this.#options.logger.error('commit failed', { table: table.definition.name, attempts, error })
+  }
+
+  /** The whole property anew: what other topics and tables have stored stays. */
+  #setAsideProperties(tables: readonly DueTable[]) {
+    const stored = parseSetAside(this.#options.deadLetters.lake.properties[setAsideProperty])
+    for (const topic of new Set(tables.map((due) => due.topic))) topic.setAside.store(stored, topic.tables)
+    return { [setAsideProperty]: formatSetAside(stored) }
+  }
+}
+
+function all(topics: readonly TopicStream[]): DueTable[] {
+  return topics.flatMap((topic) => topic.tables.map((table) => ({ topic, table })))
+}
+
+function hasMoved(topic: TopicStream, table: StreamTable): boolean {
+  const committed = committedOffsets(table.lake, topic.topic.id)
+  return [...table.next].some(([partition, offset]) => offset !== (committed.get(partition) ?? 0))
+}

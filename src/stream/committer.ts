@@ -1,0 +1,128 @@
+import { randomUUID } from 'node:crypto'
+import type { Clock } from '../core/clock.ts'
+import { inTransaction, type DuckDBConnection } from '../core/duckdb.ts'
+import { asQuestlogError, QuestlogError } from '../core/errors.ts'
+import type { Exclusive } from '../core/exclusive.ts'
+import type { Files } from '../core/files.ts'
+import type { Logger } from '../core/logger.ts'
+import type { DataFile } from '../lake/manifest.ts'
+import { scanSql, writeDataFiles } from '../lake/parquet.ts'
+import type { LakeTable } from '../lake/table.ts'
+import type { FreshRows, SnapshotPart } from './fresh-rows.ts'
+
+/** A table whose frozen generation can be committed: a table of the stream, or the dead letters. */
+export interface Committable {
+  readonly lake: LakeTable
+  readonly fresh: FreshRows
+}
+
+/** The properties that a commit stores with the rows it adds: how far they reach. */
+export type CommitProperties = Readonly<Record<string, string>>
+
+interface PendingCommit {
+  readonly batchId: string
+  readonly properties: CommitProperties
+  /** The property texts that the table had when the rows were frozen: another writer's commit must not have moved them. */
+  readonly before: CommitProperties
+  files: readonly DataFile[] | undefined
+}
+
+/** The snapshot of a table as its view shows it. */
+export async function snapshotPart(lake: LakeTable): Promise<SnapshotPart> {
+  return { scan: scanSql(lake, await lake.liveFiles()), recordCount: lake.recordCount }
+}
+
+/** Another writer has moved the offsets of a table: what this process holds in memory is no longer true, it must start anew. */
+export class LostTable extends Error {}
+
+/**
+ * Moves generations of fresh rows into snapshots. A generation is frozen together with the offsets it reaches, written and committed as one
+ * batch with an id of its own; a failed commit is tried again with the same id and the same files, so that it can't happen twice.
+ */
+export class Committer {
+  readonly #writer: Exclusive<DuckDBConnection>
+  readonly #exporter: DuckDBConnection
+  readonly #files: Files
+  readonly #clock: Clock
+  readonly #logger: Logger
+  readonly #pending = new Map<Committable, PendingCommit>()
+
+  constructor(options: { writer: Exclusive<DuckDBConnection>; exporter: DuckDBConnection; files: Files; clock: Clock; logger: Logger }) {
+    this.#writer = options.writer
+    this.#exporter = options.exporter
+    this.#files = options.files
+    this.#clock = options.clock
+    this.#logger = options.logger
+  }
+
+  isPending(table: Committable): boolean {
+    return this.#pending.has(table)
+  }
+
+  /**
+   * Freezes the current generations of these tables in one transaction. `properties` is called once the writer is held, so that the offsets
+   * it gives are those of the frozen rows. A table with a commit under way, or without rows and without new offsets, is left out.
+   */
+  async freeze(tables: readonly { readonly table: Committable; readonly properties: () => CommitProperties }[]): Promise<void> {
+    await this.#writer.run(async (connection) => {
+      const chosen = tables
+        .filter(({ table }) => !this.#pending.has(table))
+        .map(({ table, properties }) => ({ table, properties: properties() }))
+        .filter(({ table, properties }) => table.fresh.currentRows > 0 || changed(table.lake, properties))
+      const withRows = chosen.filter(({ table }) => table.fresh.currentRows > 0)
+      if (withRows.length > 0) {
+        await inTransaction(connection, async () => {
+          for (const { table } of withRows) await table.fresh.freeze(connection)
+        })
+      }
+      for (const { table, properties } of chosen) {
+        const before = Object.fromEntries(Object.keys(properties).map((name) => [name, table.lake.properties[name] ?? '']))
+        this.#pending.set(table, { batchId: randomUUID(), properties, before, files: undefined })
+      }
+    })
+  }
+
+  /** Commits what `freeze` prepared for the table, and shows it in the table's view. Nothing to do is no error. */
+  async commit(table: Committable): Promise<void> {
+    const pending = this.#pending.get(table)
+    if (pending === undefined) return
+    const startedMs = this.#clock.monotonicMs()
+    pending.files ??= await this.#writeFiles(table, pending.batchId)
+    await this.#commitOnce(table, pending, pending.files)
+    const snapshot = await snapshotPart(table.lake)
+    await this.#writer.run((connection) => inTransaction(connection, () => table.fresh.swap(connection, snapshot)))
+    this.#pending.delete(table)
+    const rows = pending.files.reduce((sum, file) => sum + file.recordCount, 0)
+    if (rows > 0) this.#logger.info('committed', { table: table.lake.name, rows, elapsedMs: Math.round(this.#clock.monotonicMs() - startedMs) })
+  }
+
+  async #writeFiles(table: Committable, batchId: string): Promise<readonly DataFile[]> {
+    const relation = table.fresh.frozen
+    if (relation === undefined) return []
+    return writeDataFiles({ connection: this.#exporter, files: this.#files, table: table.lake, relation, batchId })
+  }
+
+  async #commitOnce(table: Committable, { batchId, properties, before }: PendingCommit, files: readonly DataFile[]): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await table.lake.commit({ batchId, files, properties })
+        return
+      } catch (error) {
+        if (asQuestlogError(error).code !== 'COMMIT_CONFLICT' || attempt === 5) throw error
+        // The table shows the other writer's state now. Its compaction or evolution is welcome; if it took records of ours, we are a zombie.
+        const moved = Object.entries(before).some(([name, text]) => (table.lake.properties[name] ?? '') !== text)
+        if (moved) throw new LostTable(`another process has committed records to ${table.lake.name}`, { cause: error })
+      }
+    }
+  }
+}
+
+function changed(lake: LakeTable, properties: CommitProperties): boolean {
+  return Object.entries(properties).some(([name, text]) => lake.properties[name] !== text)
+}
+
+/** Why a commit failed, in one line for `ps`. */
+export function commitFailureReason(error: unknown): string {
+  const known = error instanceof QuestlogError ? error : asQuestlogError(error)
+  return `${known.code}: ${known.message.split('\n')[0] ?? ''}`.slice(0, 300)
+}

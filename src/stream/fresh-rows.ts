@@ -1,0 +1,167 @@
+import type { DuckDBConnection } from '../core/duckdb.ts'
+import { queryRows } from '../core/duckdb.ts'
+import { duckdbType, quoteName, type Column } from '../plan/columns.ts'
+
+/** Schemas of the shared in-memory database that hold no table of the user. */
+export const freshSchema = '_fresh'
+export const countSchema = '_counts'
+
+/** What a table's view is made of, besides its fresh rows. */
+export interface SnapshotPart {
+  /** A SELECT of the table's columns over the data files of its snapshot. */
+  readonly scan: string
+  readonly recordCount: number
+}
+
+/**
+ * The fresh rows of one table: acknowledged rows that no snapshot holds yet, as DuckDB tables by generation. The last generation takes
+ * new rows; a frozen one is being committed. The table's view is its snapshot UNION ALL its generations. Every method that changes the
+ * view runs in the caller's transaction, so a statement sees the rows in exactly one of the two.
+ */
+export class FreshRows {
+  readonly namespace: string
+  readonly name: string
+  readonly columns: readonly Column[]
+  #snapshot: SnapshotPart
+  readonly #nextGeneration: () => number
+  #generation: number
+  #frozen: number | undefined
+  #rows = { current: 0, frozen: 0 }
+  #bytes = { current: 0, frozen: 0 }
+
+  /** `nextGeneration` gives a number that no generation in this database has had. */
+  constructor(namespace: string, name: string, columns: readonly Column[], snapshot: SnapshotPart, nextGeneration: () => number) {
+    this.namespace = namespace
+    this.name = name
+    this.columns = columns
+    this.#snapshot = snapshot
+    this.#nextGeneration = nextGeneration
+    this.#generation = nextGeneration()
+  }
+
+  /** Quoted name of the generation that takes new rows. */
+  get current(): string {
+    return this.#relation(this.#generation)
+  }
+
+  /** Name of the current generation in its schema, for an appender. */
+  get currentTable(): string {
+    return this.#tableName(this.#generation)
+  }
+
+  /** Quoted name of the generation that is being committed. */
+  get frozen(): string | undefined {
+    return this.#frozen === undefined ? undefined : this.#relation(this.#frozen)
+  }
+
+  get currentRows(): number {
+    return this.#rows.current
+  }
+
+  get currentBytes(): number {
+    return this.#bytes.current
+  }
+
+  get totalRows(): number {
+    return this.#rows.current + this.#rows.frozen
+  }
+
+  /** Counts rows that a committed transaction has added to the current generation. `bytes` is their size on the log. */
+  added(rows: number, bytes: number): void {
+    this.#rows.current += rows
+    this.#bytes.current += bytes
+  }
+
+  /** Creates the first generation and the views. */
+  async create(connection: DuckDBConnection): Promise<void> {
+    await connection.run(`CREATE SCHEMA IF NOT EXISTS ${quoteName(this.namespace)}`)
+    await connection.run(`CREATE SCHEMA IF NOT EXISTS ${quoteName(countSchema)}`)
+    await this.#createGeneration(connection)
+    await this.#replaceViews(connection)
+  }
+
+  /** Starts a new generation; the one before is frozen, to be committed. */
+  async freeze(connection: DuckDBConnection): Promise<void> {
+    if (this.#frozen !== undefined) throw new Error(`a generation of ${this.name} is frozen already`)
+    this.#frozen = this.#generation
+    this.#generation = this.#nextGeneration()
+    await this.#createGeneration(connection)
+    await this.#replaceViews(connection)
+    this.#rows = { current: 0, frozen: this.#rows.current }
+    this.#bytes = { current: 0, frozen: this.#bytes.current }
+  }
+
+  /** The frozen generation is in the snapshot now: both change places in the view. */
+  async swap(connection: DuckDBConnection, snapshot: SnapshotPart): Promise<void> {
+    const frozen = this.frozen
+    this.#frozen = undefined
+    this.#snapshot = snapshot
+    await this.#replaceViews(connection)
+    if (frozen !== undefined) await connection.run(`DROP TABLE ${frozen}`)
+    this.#rows.frozen = 0
+    this.#bytes.frozen = 0
+  }
+
+  /** Drops the generations. Their rows must be committed, or read again from the log. */
+  async drop(connection: DuckDBConnection): Promise<void> {
+    for (const relation of this.#relations()) await connection.run(`DROP TABLE IF EXISTS ${relation}`)
+  }
+
+  /** Whether a fresh row holds the record. */
+  async holds(connection: DuckDBConnection, partition: number, offset: number): Promise<boolean> {
+    const condition = `_partition = ${partition} AND _offset = ${offset}`
+    const union = this.#relations().map((relation) => `SELECT 1 FROM ${relation} WHERE ${condition}`)
+    const [row] = await queryRows(connection, `SELECT count(*)::INTEGER AS n FROM (${union.join(' UNION ALL ')})`)
+    return row?.['n'] !== 0
+  }
+
+  #relations(): string[] {
+    return [this.frozen, this.current].filter((relation) => relation !== undefined)
+  }
+
+  async #createGeneration(connection: DuckDBConnection): Promise<void> {
+    const columns = this.columns.map((column) => `${quoteName(column.name)} ${duckdbType(column.type)}`)
+    await connection.run(`CREATE SCHEMA IF NOT EXISTS ${quoteName(freshSchema)}`)
+    await connection.run(`CREATE TABLE ${this.current} (${columns.join(', ')})`)
+  }
+
+  async #replaceViews(connection: DuckDBConnection): Promise<void> {
+    const names = this.columns.map((column) => quoteName(column.name)).join(', ')
+    const parts = [this.#snapshot.scan, ...this.#relations().map((relation) => `SELECT ${names} FROM ${relation}`)]
+    await connection.run(`CREATE OR REPLACE VIEW ${this.#view(this.namespace)} AS ${parts.map((part) => `(${part})`).join(' UNION ALL ')}`)
+    const counts = [`CAST(${this.#snapshot.recordCount} AS BIGINT)`, ...this.#relations().map((relation) => `(SELECT count(*) FROM ${relation})`)]
+    await connection.run(`CREATE OR REPLACE VIEW ${this.#view(countSchema)} AS SELECT ${counts.join(' + ')} AS n`)
+  }
+
+  #view(schema: string): string {
+    // The counts of two namespaces would meet in one schema: only the table's own name is unique there with its namespace before it.
+    return `${quoteName(schema)}.${quoteName(schema === countSchema ? countViewName(this.namespace, this.name) : this.name)}`
+  }
+
+  #relation(generation: number): string {
+    return `${quoteName(freshSchema)}.${quoteName(this.#tableName(generation))}`
+  }
+
+  #tableName(generation: number): string {
+    return `${this.namespace}.${this.name}#${generation}`
+  }
+}
+
+/** Name of the view in schema `_counts` with the number of rows of a table. */
+export function countViewName(namespace: string, name: string): string {
+  return namespace === 'questlog' ? `questlog.${name}` : name
+}
+
+/** Views of a table that the definition no longer names: its snapshot, unchanged. */
+export async function createSnapshotViews(
+  connection: DuckDBConnection,
+  namespace: string,
+  name: string,
+  snapshot: SnapshotPart,
+): Promise<void> {
+  for (const schema of [namespace, countSchema]) await connection.run(`CREATE SCHEMA IF NOT EXISTS ${quoteName(schema)}`)
+  await connection.run(`CREATE OR REPLACE VIEW ${quoteName(namespace)}.${quoteName(name)} AS ${snapshot.scan}`)
+  await connection.run(
+    `CREATE OR REPLACE VIEW ${quoteName(countSchema)}.${quoteName(countViewName(namespace, name))} AS SELECT CAST(${snapshot.recordCount} AS BIGINT) AS n`,
+  )
+}

@@ -1,0 +1,133 @@
+import { createHash } from 'node:crypto'
+import { crc32c } from '@node-rs/crc32'
+import { QuestlogError } from '../core/errors.ts'
+import { replaceFile, type Files } from '../core/files.ts'
+import type { Definition } from '../plan/definition.ts'
+
+/** What became of the records of a topic. A record that several tables take counts once; being in a table wins over being set aside. */
+export interface LedgerCounts {
+  readonly inTables: number
+  readonly filtered: number
+  readonly deadLetters: number
+  readonly unrouted: number
+}
+
+export const noCounts: LedgerCounts = { inTables: 0, filtered: 0, deadLetters: 0, unrouted: 0 }
+
+export function addCounts(left: LedgerCounts, right: LedgerCounts): LedgerCounts {
+  return {
+    inTables: left.inTables + right.inTables,
+    filtered: left.filtered + right.filtered,
+    deadLetters: left.deadLetters + right.deadLetters,
+    unrouted: left.unrouted + right.unrouted,
+  }
+}
+
+export const totalOf = (counts: LedgerCounts): number => counts.inTables + counts.filtered + counts.deadLetters + counts.unrouted
+
+/**
+ * How far the records of one partition are counted: [start, recounted) and [resumed, counted). After a change of the definition the past is
+ * counted anew from its start while new records go on being counted at the end; when `recounted` reaches `resumed`, the two are one.
+ */
+export interface PartitionLedger {
+  recounted: number
+  resumed: number
+  counted: number
+}
+
+/** Offsets from `from` (inclusive) to `to` (exclusive). */
+export interface OffsetRange {
+  readonly from: number
+  readonly to: number
+}
+
+interface StoredLedger {
+  readonly topics: Record<string, { readonly key: string; readonly counts: LedgerCounts; readonly partitions: Record<string, PartitionLedger> }>
+}
+
+/** The ledger of one topic. Derived from offsets only, so that it can be counted again at any time (`questlog audit`). */
+export class TopicLedger {
+  readonly key: string
+  counts: LedgerCounts
+  readonly partitions: Map<number, PartitionLedger>
+
+  constructor(key: string, counts: LedgerCounts = noCounts, partitions: Map<number, PartitionLedger> = new Map()) {
+    this.key = key
+    this.counts = counts
+    this.partitions = partitions
+  }
+
+  /** Starts a partition: everything below `resumed` is still to be counted, from `start`. */
+  begin(partition: number, start: number, resumed: number): void {
+    if (!this.partitions.has(partition)) this.partitions.set(partition, { recounted: start, resumed, counted: resumed })
+  }
+
+  /** The offset from which records are still to be counted. */
+  nextOffset(partition: number): number {
+    const entry = this.partitions.get(partition)
+    if (entry === undefined) return 0
+    return entry.recounted < entry.resumed ? entry.recounted : entry.counted
+  }
+
+  /** The parts of a range of records that are not counted yet and that can be counted now. */
+  uncounted(partition: number, { from, to }: OffsetRange): OffsetRange[] {
+    const entry = this.partitions.get(partition)
+    if (entry === undefined) return []
+    const { recounted, resumed, counted } = entry
+    const ranges: OffsetRange[] = []
+    if (from <= recounted && recounted < Math.min(to, resumed)) ranges.push({ from: recounted, to: Math.min(to, resumed) })
+    if (from <= counted && counted < to) ranges.push({ from: counted, to })
+    return ranges
+  }
+
+  /** Marks what `uncounted` gave for this range as counted, and adds the counts. */
+  add(ranges: ReadonlyMap<number, OffsetRange>, counts: LedgerCounts): void {
+    for (const [partition, range] of ranges) {
+      const entry = this.partitions.get(partition)
+      if (entry === undefined) continue
+      const { recounted, resumed, counted } = entry
+      if (range.from <= recounted && recounted < resumed) entry.recounted = Math.min(Math.max(recounted, range.to), resumed)
+      if (range.from <= counted) entry.counted = Math.max(counted, range.to)
+    }
+    this.counts = addCounts(this.counts, counts)
+  }
+}
+
+/** Changes whenever a record of the topic could be counted differently. */
+export function ledgerKey(definition: Definition, topic: string): string {
+  const parts = [
+    definition.events.filter((event) => event.topic === topic).map(({ type, params, required }) => ({ type, params, required })),
+    definition.tables.filter((table) => table.topic === topic).map(({ name, events, where, set, from, columns }) => ({ name, events, where, set, from, columns })),
+  ]
+  return createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 32)
+}
+
+const magic = 'questlog-ledger 1 '
+
+/** Reads the ledgers by topic id. A file that is missing, or whose checksum is wrong, means: count again. */
+export async function loadLedgers(files: Files, path: string): Promise<Map<string, TopicLedger>> {
+  if ((await files.sizeOf(path)) === undefined) return new Map()
+  const text = (await files.readAll(path)).toString()
+  const end = text.indexOf('\n')
+  const header = text.slice(0, end)
+  if (!header.startsWith('questlog-ledger ')) return new Map()
+  if (!header.startsWith(magic)) throw new QuestlogError('FORMAT_UNKNOWN', `${path} has the unknown header "${header}"`, { path })
+  const body = text.slice(end + 1)
+  if (header.slice(magic.length) !== crc32c(body).toString(16)) return new Map()
+  const stored = JSON.parse(body) as StoredLedger // the checksum says that it is ours
+  return new Map(
+    Object.entries(stored.topics).map(([id, topic]) => [
+      id,
+      new TopicLedger(topic.key, topic.counts, new Map(Object.entries(topic.partitions).map(([partition, entry]) => [Number(partition), { ...entry }]))),
+    ]),
+  )
+}
+
+/** Replaces the ledger file. */
+export async function saveLedgers(files: Files, path: string, ledgers: ReadonlyMap<string, TopicLedger>): Promise<void> {
+  const topics = Object.fromEntries(
+    [...ledgers].map(([id, { key, counts, partitions }]) => [id, { key, counts, partitions: Object.fromEntries(partitions) }]),
+  )
+  const body = JSON.stringify({ topics } satisfies StoredLedger)
+  await replaceFile(files, path, Buffer.from(`${magic}${crc32c(body).toString(16)}\n${body}`))
+}

@@ -1,0 +1,156 @@
+import { isUtf8 } from 'node:buffer'
+import { BIGINT, DuckDBDataChunk, INTEGER, VARCHAR } from '@duckdb/node-api'
+import { queryRows, type DuckDBConnection } from '../core/duckdb.ts'
+import type { LogRecord } from '../log/record.ts'
+import type { TopicConversion } from './conversion.ts'
+import type { SetAside } from './dead-letters.ts'
+
+/** A record with its place. */
+export interface PlacedRecord {
+  readonly partition: number
+  readonly record: LogRecord
+}
+
+/** Rows of a DuckDB vector: the most that a data chunk holds. */
+const chunkRows = 2048
+
+/**
+ * Puts records into the temporary table `parsed` (_partition, _offset, _ms, raw, id, f0, …) of the connection, replacing what it held.
+ * Records that are no UTF-8 JSON object within the depth limit come back instead, with the reason; they are not in `parsed`.
+ */
+export async function stageRecords(
+  connection: DuckDBConnection,
+  conversion: TopicConversion,
+  records: readonly PlacedRecord[],
+  jsonDepthMax: number,
+): Promise<SetAside[]> {
+  const refused: SetAside[] = []
+  const readable = records.filter((placed) => {
+    const reason = unreadable(placed.record.value, jsonDepthMax)
+    if (reason !== undefined) refused.push({ ...placed, table: null, path: null, reason })
+    return reason === undefined
+  })
+  await connection.run('CREATE OR REPLACE TEMP TABLE staged (_partition INTEGER, _offset BIGINT, _ms BIGINT, raw VARCHAR, id VARCHAR)')
+  await appendRows(connection, readable)
+  await connection.run(
+    `CREATE OR REPLACE TEMP TABLE parsed AS SELECT _partition, _offset, _ms, raw, id, ${parseList(conversion, 'raw')} FROM staged`,
+  )
+  const mended = await mendUnparsed(connection, conversion, readable)
+  return [...refused, ...mended]
+}
+
+async function appendRows(connection: DuckDBConnection, records: readonly PlacedRecord[]): Promise<void> {
+  const appender = await connection.createAppender('staged', 'main', 'temp')
+  for (let start = 0; start < records.length; start += chunkRows) {
+    const rows = records.slice(start, start + chunkRows)
+    const chunk = DuckDBDataChunk.create([INTEGER, BIGINT, BIGINT, VARCHAR, VARCHAR], rows.length)
+    chunk.setColumnValues(0, rows.map(({ partition }) => partition))
+    chunk.setColumnValues(1, rows.map(({ record }) => BigInt(record.offset)))
+    chunk.setColumnValues(2, rows.map(({ record }) => BigInt(record.timestampMs)))
+    chunk.setColumnValues(3, rows.map(({ record }) => textOf(record.value)))
+    chunk.setColumnValues(4, rows.map(({ record }) => clientEventId(record)))
+    appender.appendDataChunk(chunk)
+  }
+  appender.closeSync()
+}
+
+const parseList = (conversion: TopicConversion, json: string) => conversion.parse(json).map((item, index) => `${item} AS f${index}`).join(', ')
+
+/**
+ * DuckDB's JSON reader refuses what JavaScript's accepts (a lone surrogate), and both refuse what is not JSON. The first is
+ * parsed from a well-formed copy, while `raw` stays as it was sent; the second is set aside.
+ */
+async function mendUnparsed(
+  connection: DuckDBConnection,
+  conversion: TopicConversion,
+  records: readonly PlacedRecord[],
+): Promise<SetAside[]> {
+  const unparsed = await findUnparsed(connection, records)
+  if (unparsed.length === 0) return []
+  const copies = unparsed.map((placed) => ({ placed, copy: wellFormedCopy(textOf(placed.record.value) ?? '') }))
+  await connection.run('CREATE OR REPLACE TEMP TABLE mended (_partition INTEGER, _offset BIGINT, json VARCHAR)')
+  const appender = await connection.createAppender('mended', 'main', 'temp')
+  for (const { placed, copy } of copies) {
+    if (copy.json === undefined) continue
+    appender.appendInteger(placed.partition)
+    appender.appendBigInt(BigInt(placed.record.offset))
+    appender.appendVarchar(copy.json)
+    appender.endRow()
+  }
+  appender.closeSync()
+  const assignments = conversion.parse('json').map((item, index) => `f${index} = ${item}`)
+  await connection.run(
+    `UPDATE parsed SET ${assignments.join(', ')} FROM mended WHERE parsed._partition = mended._partition AND parsed._offset = mended._offset`,
+  )
+  const refused = new Set(await findUnparsed(connection, unparsed))
+  await connection.run('DELETE FROM parsed WHERE f0 IS NULL')
+  return copies
+    .filter(({ placed }) => refused.has(placed))
+    .map(({ placed, copy }) => ({ ...placed, table: null, path: null, reason: copy.reason ?? 'malformed JSON' }))
+}
+
+async function findUnparsed(connection: DuckDBConnection, records: readonly PlacedRecord[]): Promise<PlacedRecord[]> {
+  const rows = await queryRows(connection, 'SELECT _partition, _offset::VARCHAR AS _offset FROM parsed WHERE f0 IS NULL')
+  if (rows.length === 0) return []
+  const places = new Set(rows.map((row) => `${String(row['_partition'])}/${String(row['_offset'])}`))
+  return records.filter((placed) => places.has(`${placed.partition}/${placed.record.offset}`))
+}
+
+function wellFormedCopy(text: string): { readonly json?: string; readonly reason?: string } {
+  try {
+    return { json: JSON.stringify(JSON.parse(text), (_name, value: unknown) => (typeof value === 'string' ? value.toWellFormed() : value)) }
+  } catch (error) {
+    return { reason: `malformed JSON: ${error instanceof Error ? error.message.slice(0, 200) : 'unreadable'}` }
+  }
+}
+
+function unreadable(value: Uint8Array | null, jsonDepthMax: number): string | undefined {
+  if (value === null || value.length === 0) return 'empty record'
+  if (!isUtf8(value)) return 'not valid UTF-8'
+  if (nestsDeeper(value, jsonDepthMax)) return `nested deeper than ${jsonDepthMax} levels`
+  return undefined
+}
+
+const openBrace = 0x7b
+const openBracket = 0x5b
+
+/** Whether JSON bytes nest deeper than `depthMax`. Counts the openers first, which is native and settles nearly every event. */
+function nestsDeeper(bytes: Uint8Array, depthMax: number): boolean {
+  let openers = 0
+  for (const opener of [openBrace, openBracket]) {
+    for (let at = bytes.indexOf(opener); at !== -1; at = bytes.indexOf(opener, at + 1)) {
+      openers++
+      if (openers > depthMax) return measureDepth(bytes, depthMax) > depthMax
+    }
+  }
+  return false
+}
+
+function measureDepth(bytes: Uint8Array, enough: number): number {
+  let depth = 0
+  let deepest = 0
+  let inText = false
+  for (let at = 0; at < bytes.length && deepest <= enough; at++) {
+    const byte = bytes[at]
+    if (inText) {
+      if (byte === 0x5c) at++
+      else if (byte === 0x22) inText = false
+    } else if (byte === 0x22) inText = true
+    else if (byte === openBrace || byte === openBracket) deepest = Math.max(deepest, ++depth)
+    else if (byte === 0x7d || byte === 0x5d) depth--
+  }
+  return deepest
+}
+
+function textOf(value: Uint8Array | null): string | null {
+  return value === null ? null : Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString()
+}
+
+/** The record header that the collector writes when the client gave an id of its own. */
+export const eventIdHeader = 'event_id'
+
+function clientEventId(record: LogRecord): string | null {
+  if (record.headers.length === 0) return null
+  const header = record.headers.find(({ key }) => key === eventIdHeader)
+  return header?.value != null && isUtf8(header.value) ? textOf(header.value) : null
+}

@@ -1,0 +1,53 @@
+import type { LakeTable } from '../lake/table.ts'
+import { formatOffsets, offsetsProperty, parseOffsets } from '../lake/offsets.ts'
+import type { TableDefinition } from '../plan/definition.ts'
+import type { FreshRows } from './fresh-rows.ts'
+import type { OffsetRange } from './ledger.ts'
+
+/** A table that reads a topic, while the stream runs. */
+export interface StreamTable {
+  readonly definition: TableDefinition
+  readonly lake: LakeTable
+  readonly fresh: FreshRows
+  /** Next offset to insert, by log partition: what its fresh rows hold is below. */
+  readonly next: Map<number, number>
+  /** When the last commit ended, monotonic milliseconds. */
+  committedAtMs: number
+  /** Why the last commit failed, and when it is tried again. */
+  failure: CommitFailure | null
+}
+
+export interface CommitFailure {
+  readonly reason: string
+  readonly attempts: number
+  readonly retryAtMs: number
+}
+
+/** The offsets that the table has committed of a topic. */
+export function committedOffsets(lake: LakeTable, topicId: string): ReadonlyMap<number, number> {
+  return parseOffsets(lake.properties[offsetsProperty]).get(topicId) ?? new Map()
+}
+
+/** The property for a commit up to these offsets. */
+export function offsetsText(topicId: string, offsets: ReadonlyMap<number, number>): string {
+  return formatOffsets(new Map([[topicId, offsets]]))
+}
+
+/** SQL condition over `parsed` for the records at or above the next offsets; `true` when the ranges hold no others. */
+export function fromNext(next: ReadonlyMap<number, number>, ranges: ReadonlyMap<number, OffsetRange>): string {
+  const conditions: string[] = []
+  let whole = true
+  for (const [partition, { from, to }] of ranges) {
+    const offset = next.get(partition) ?? 0
+    if (offset > from) whole = false
+    if (offset < to) conditions.push(`(_partition = ${partition} AND _offset >= ${offset})`)
+  }
+  if (whole) return 'true'
+  return conditions.length === 0 ? 'false' : `(${conditions.join(' OR ')})`
+}
+
+/** SQL condition over `parsed` for the records in these ranges. */
+export function inRanges(ranges: readonly { readonly partition: number; readonly range: OffsetRange }[]): string {
+  if (ranges.length === 0) return 'false'
+  return `(${ranges.map(({ partition, range }) => `(_partition = ${partition} AND _offset >= ${range.from} AND _offset < ${range.to})`).join(' OR ')})`
+}

@@ -1,0 +1,358 @@
+import { join } from 'node:path'
+import type { DuckDBInstance } from '@duckdb/node-api'
+import type { Clock } from '../core/clock.ts'
+import type { DuckDBConnection } from '../core/duckdb.ts'
+import { QuestlogError } from '../core/errors.ts'
+import { Exclusive } from '../core/exclusive.ts'
+import type { Files } from '../core/files.ts'
+import type { Logger } from '../core/logger.ts'
+import type { Settings } from '../core/settings.ts'
+import { LogReader } from '../log/reader.ts'
+import type { Topic, Watermark } from '../log/record.ts'
+import type { Definition, TableDefinition } from '../plan/definition.ts'
+import { checkExpressions } from './check-expressions.ts'
+import { commitFailureReason, Committer } from './committer.ts'
+import { CommitSchedule } from './commit-schedule.ts'
+import { convertTopic } from './conversion.ts'
+import { ledgerKey, loadLedgers, saveLedgers, TopicLedger } from './ledger.ts'
+import { openProgress, type Progress } from './progress.ts'
+import { parseSetAside, SetAsideOffsets, setAsideProperty } from './set-aside-offsets.ts'
+import { committedOffsets, offsetsText, type StreamTable } from './stream-table.ts'
+import { TableSet } from './table-set.ts'
+import { TopicStream } from './topic-stream.ts'
+
+export interface StreamOptions {
+  readonly instance: DuckDBInstance
+  readonly files: Files
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly settings: Settings
+  /** The data folder: `log` and `lake` lie in it. */
+  readonly dataFolder: string
+  /** Called once when what is in memory can no longer be trusted: the process must end and start anew. */
+  readonly onFatal: (error: unknown) => void
+}
+
+type DeadLetters = Awaited<ReturnType<TableSet['openDeadLetters']>>
+
+/** Why a topic's records are not read at the moment. */
+export interface TopicFailure {
+  readonly reason: string
+  readonly attempts: number
+  readonly retryAtMs: number
+}
+
+/** The stream of all topics into their tables: reads the log's files, fills fresh rows, commits them. */
+export class Stream {
+  readonly reader: LogReader
+  readonly deadLetters: DeadLetters
+  readonly failures = new Map<string, TopicFailure>()
+  readonly #options: StreamOptions
+  readonly #connections: { readonly writer: DuckDBConnection; readonly exporter: DuckDBConnection }
+  readonly #writer: Exclusive<DuckDBConnection>
+  readonly #tableSet: TableSet
+  readonly #schedule: CommitSchedule
+  readonly #progress: Progress
+  readonly #ledgers: Map<string, TopicLedger>
+  /** Held by a step and by a change of the definition, so that neither sees the other half done. */
+  readonly #turn = new Exclusive<null>(null)
+  /** One commit run at a time. */
+  readonly #commitTurn = new Exclusive<null>(null)
+  #committing = false
+  #definition: Definition | undefined
+  #tables: readonly StreamTable[] = []
+  #topics: readonly TopicStream[] = []
+  #incarnation: string | undefined
+  #wake = new AbortController()
+  #steps = 0
+  #waiters = new Set<() => void>()
+  #loop: Promise<void> | undefined
+  #stopping = false
+  #fatal = false
+
+  private constructor(
+    options: StreamOptions,
+    parts: {
+      writer: DuckDBConnection
+      exporter: DuckDBConnection
+      guarded: Exclusive<DuckDBConnection>
+      tableSet: TableSet
+      deadLetters: DeadLetters
+      ledgers: Map<string, TopicLedger>
+    },
+  ) {
+    this.#options = options
+    this.#connections = parts
+    this.#writer = parts.guarded
+    this.#tableSet = parts.tableSet
+    this.#ledgers = parts.ledgers
+    this.deadLetters = parts.deadLetters
+    this.reader = new LogReader(options.files, join(options.dataFolder, 'log'))
+    const committer = new Committer({ ...options, writer: this.#writer, exporter: parts.exporter })
+    this.#schedule = new CommitSchedule({ ...options, committer, deadLetters: this.deadLetters, syncLog: (topic) => this.#syncLog(topic) })
+    this.#progress = openProgress(options.files, join(options.dataFolder, 'lake', 'progress'))
+  }
+
+  /** Opens the lake, without reading any topic yet: `activate` and `start` do that. */
+  static async open(options: StreamOptions): Promise<Stream> {
+    const lakeFolder = join(options.dataFolder, 'lake')
+    await options.files.makeFolder(lakeFolder)
+    const writer = await options.instance.connect()
+    const exporter = await options.instance.connect()
+    const guarded = new Exclusive(writer)
+    const tableSet = new TableSet({ files: options.files, clock: options.clock, lakeFolder, writer: guarded })
+    const deadLetters = await tableSet.openDeadLetters()
+    const ledgers = await loadLedgers(options.files, join(lakeFolder, 'ledger'))
+    return new Stream(options, { writer, exporter, guarded, tableSet, deadLetters, ledgers })
+  }
+
+  get definition(): Definition | undefined {
+    return this.#definition
+  }
+
+  get topics(): readonly TopicStream[] {
+    return this.#topics
+  }
+
+  get tables(): readonly StreamTable[] {
+    return this.#tables
+  }
+
+  /** The connection that writes to DuckDB, for one piece of work at a time. */
+  get writer(): Exclusive<DuckDBConnection> {
+    return this.#writer
+  }
+
+  /**
+   * Brings the tables to a definition: commits what is fresh, creates and evolves tables, then reads on. DEFINITION_INVALID and
+   * EVOLUTION_REFUSED leave everything as it was.
+   */
+  async activate(definition: Definition): Promise<void> {
+    await this.#turn.run(async () => {
+      await this.#writer.run((connection) => checkExpressions(connection, definition))
+      const failed = await this.#flush()
+      const [first] = failed
+      if (first?.failure) {
+        throw new QuestlogError('DATA_UNUSABLE', `the definition can't change while table ${first.definition.name} can't be committed: ${first.failure.reason}`)
+      }
+      this.#tables = await this.#tableSet.apply(definition, this.#tables, (table) => this.#endOffsets(table))
+      this.#definition = definition
+      this.#topics = []
+      await this.#attachTopics()
+    })
+    this.wake()
+  }
+
+  /** Starts reading. */
+  start(): void {
+    this.#loop ??= this.#run()
+  }
+
+  /** Reads what is left up to the watermark, commits everything, and ends. Resolves to the tables that could not be committed. */
+  async stop(): Promise<readonly StreamTable[]> {
+    if (this.#stopping) return []
+    this.#stopping = true
+    this.wake()
+    await this.#loop
+    if (this.#fatal) return this.#tables
+    while ((await this.#turn.run(() => this.#step())) && this.failures.size === 0) await this.#options.clock.sleep(0)
+    const failed = await this.#flush()
+    await this.#saveLedgers()
+    this.#progress.write(this.#topics)
+    this.#progress.close()
+    await this.reader.close()
+    this.#connections.writer.closeSync()
+    this.#connections.exporter.closeSync()
+    return failed
+  }
+
+  /** Looks for new records at once instead of at the next poll. */
+  wake(): void {
+    this.#wake.abort()
+  }
+
+  /**
+   * Resolves when everything that was answered before the call is in the fresh rows of these tables (null = all), so that a transaction
+   * begun afterwards sees it. CATCHING_UP after `catchUpTimeoutMs`; returns early when the signal aborts.
+   */
+  async caughtUp(names: readonly string[] | null, signal: AbortSignal): Promise<void> {
+    const target = this.reader.watermark()
+    if (target === undefined) return
+    const { clock, settings } = this.#options
+    const endMs = clock.monotonicMs() + settings.catchUpTimeoutMs
+    // A topic that was created a moment ago is attached by the next whole step.
+    const enoughSteps = this.#unattached() ? this.#steps + 2 : this.#steps
+    while (!signal.aborted) {
+      if (this.#steps >= enoughSteps && this.#isLevel(target, names)) return
+      const leftMs = endMs - clock.monotonicMs()
+      if (leftMs <= 0) throw new QuestlogError('CATCHING_UP', `the tables were not level with the log within ${settings.catchUpTimeoutMs} ms`)
+      const stepped = this.#nextStep()
+      this.wake()
+      await Promise.race([stepped.promise, clock.sleep(leftMs, signal)])
+      stepped.cancel()
+    }
+  }
+
+  #isLevel(target: Watermark, names: readonly string[] | null): boolean {
+    const wanted = names === null || names.some((name) => name === 'dead_letters') ? null : new Set(names)
+    return this.#topics.every((topic) => {
+      const limits = topic.limits(target)
+      const tables = topic.tables.filter((table) => wanted === null || wanted.has(table.definition.name))
+      return [...limits].every(
+        ([partition, { visibleOffset }]) =>
+          tables.every((table) => topic.applied(table, partition) >= visibleOffset) && (wanted !== null || topic.head(partition) >= visibleOffset),
+      )
+    })
+  }
+
+  #nextStep(): { promise: Promise<void>; cancel: () => void } {
+    let cancel = () => {}
+    const promise = new Promise<void>((resolve) => {
+      this.#waiters.add(resolve)
+      cancel = () => this.#waiters.delete(resolve)
+    })
+    return { promise, cancel }
+  }
+
+  async #run(): Promise<void> {
+    const { clock, settings } = this.#options
+    while (!this.#stopping) {
+      this.#wake = new AbortController()
+      const worked = await this.#turn.run(() => this.#step()).catch((error: unknown) => this.#die(error))
+      if (this.#fatal) return
+      this.#steps++
+      for (const resolve of this.#waiters) resolve()
+      this.#waiters.clear()
+      this.#startCommits()
+      if (worked) await clock.sleep(0)
+      else await clock.sleep(settings.pollIntervalMs, this.#wake.signal)
+    }
+  }
+
+  async #step(): Promise<boolean> {
+    const watermark = this.reader.watermark()
+    if (watermark === undefined) return false
+    this.#checkIncarnation(watermark)
+    if (this.#unattached()) await this.#attachTopics()
+    let worked = false
+    for (const topic of this.#topics) worked = (await this.#stepTopic(topic, watermark)) || worked
+    if (worked) this.#progress.write(this.#topics)
+    return worked
+  }
+
+  async #stepTopic(topic: TopicStream, watermark: Watermark): Promise<boolean> {
+    const { name } = topic.topic
+    const failure = this.failures.get(name)
+    const nowMs = this.#options.clock.monotonicMs()
+    if (failure !== undefined && nowMs < failure.retryAtMs) return false
+    try {
+      const worked = await topic.step(watermark)
+      this.failures.delete(name)
+      return worked
+    } catch (error) {
+      const attempts = (failure?.attempts ?? 0) + 1
+      const delayMs = Math.min(this.#options.settings.commitRetryDelayMs * 2 ** (attempts - 1), 60_000)
+      this.failures.set(name, { reason: commitFailureReason(error), attempts, retryAtMs: nowMs + delayMs })
+      this.#options.logger.error('topic stopped', { topic: name, attempts, error })
+      return false
+    }
+  }
+
+  /** After a start of ingest the log may end below what is in the fresh rows: with durability os, a lost tail. They must be read anew. */
+  #checkIncarnation(watermark: Watermark): void {
+    if (watermark.incarnation === this.#incarnation) return
+    this.#incarnation = watermark.incarnation
+    for (const topic of this.#topics) {
+      for (const [partition, limit] of topic.limits(watermark)) {
+        const ahead = topic.tables.find((table) => topic.applied(table, partition) > limit.visibleOffset)
+        if (ahead !== undefined) throw new Error(`the log of ${topic.topic.name}-${partition} ends below what table ${ahead.definition.name} has read`)
+      }
+    }
+  }
+
+  #unattached(): boolean {
+    const topics = new Set([...(this.#definition?.topics ?? []).map((topic) => topic.name), ...this.#tables.map((table) => table.definition.topic)])
+    return this.#topics.length < topics.size
+  }
+
+  async #attachTopics(): Promise<void> {
+    const definition = this.#definition
+    if (definition === undefined) return
+    const known = await this.reader.topics()
+    const names = new Set([...definition.topics.map((topic) => topic.name), ...definition.tables.map((table) => table.topic)])
+    const attached = [...names].map((name) => this.#topics.find((topic) => topic.topic.name === name) ?? this.#attach(definition, known.find((topic) => topic.name === name)))
+    this.#topics = attached.filter((topic) => topic !== undefined)
+  }
+
+  #attach(definition: Definition, topic: Topic | undefined): TopicStream | undefined {
+    if (topic === undefined) return undefined
+    const tables = this.#tables.filter((table) => table.definition.topic === topic.name)
+    for (const table of tables) {
+      for (const [partition, offset] of committedOffsets(table.lake, topic.id)) table.next.set(partition, offset)
+    }
+    const key = ledgerKey(definition, topic.name)
+    const stored = this.#ledgers.get(topic.id)
+    const ledger = stored?.key === key ? stored : new TopicLedger(key)
+    this.#ledgers.set(topic.id, ledger)
+    const setAside = new SetAsideOffsets(topic.id, parseSetAside(this.deadLetters.lake.properties[setAsideProperty]))
+    const context = { reader: this.reader, writer: this.#writer, deadLetters: this.deadLetters.fresh, settings: this.#options.settings }
+    const stream = new TopicStream({ topic, conversion: convertTopic(definition, topic.name), tables, ledger, setAside, context })
+    const starts = new Map((this.reader.watermark()?.partitions ?? []).filter((entry) => entry.topicId === topic.id).map((entry) => [entry.partition, entry.startOffset]))
+    for (let partition = 0; partition < topic.partitions; partition++) {
+      const start = starts.get(partition) ?? 0
+      ledger.begin(partition, start, Math.max(start, tables.length === 0 ? start : stream.head(partition)))
+    }
+    return stream
+  }
+
+  /** The offsets of a table that starts with what comes next. */
+  async #endOffsets(table: TableDefinition): Promise<string | undefined> {
+    const topic = (await this.reader.topics()).find(({ name }) => name === table.topic)
+    const entries = (this.reader.watermark()?.partitions ?? []).filter((entry) => entry.topicId === topic?.id)
+    return topic === undefined ? undefined : offsetsText(topic.id, new Map(entries.map((entry) => [entry.partition, entry.visibleOffset])))
+  }
+
+  /** Commits everything that is fresh; a table that is lost ends the stream. */
+  async #flush(): Promise<readonly StreamTable[]> {
+    try {
+      return await this.#commitTurn.run(() => this.#schedule.flush(this.#topics))
+    } catch (error) {
+      this.#die(error)
+      throw error
+    }
+  }
+
+  #startCommits(): void {
+    if (this.#committing) return
+    const due = this.#schedule.due(this.#topics)
+    if (due.length === 0) return
+    this.#committing = true
+    // Errors end in #die; stop() waits for the turn.
+    void this.#commitTurn
+      .run(() => this.#schedule.run(due).then(() => this.#saveLedgers()))
+      .catch((error: unknown) => this.#die(error))
+      .finally(() => (this.#committing = false))
+  }
+
+  /** With durability os the log's tail may be in the page cache only. A commit reaches no further than what is synced, so sync it here. */
+  async #syncLog(topic: TopicStream): Promise<void> {
+    const watermark = this.reader.watermark()
+    if (watermark === undefined) return
+    for (const [partition, limit] of topic.limits(watermark)) {
+      if (limit.syncedOffset < limit.visibleOffset) await this.reader.syncSegment(topic.topic, partition, limit.segmentBaseOffset)
+    }
+  }
+
+  async #saveLedgers(): Promise<void> {
+    const current = new Map(this.#topics.map((topic) => [topic.topic.id, topic.ledger]))
+    await saveLedgers(this.#options.files, join(this.#options.dataFolder, 'lake', 'ledger'), current)
+  }
+
+  #die(error: unknown): false {
+    if (this.#fatal) return false
+    this.#fatal = true
+    this.#options.logger.error('the stream must start anew', { error })
+    this.#options.onFatal(error)
+    return false
+  }
+}

@@ -1,0 +1,88 @@
+import { inTransaction, type DuckDBConnection } from '../core/duckdb.ts'
+import type { Exclusive } from '../core/exclusive.ts'
+import type { Clock } from '../core/clock.ts'
+import type { Files } from '../core/files.ts'
+import { listTables } from '../lake/catalog.ts'
+import { offsetsProperty } from '../lake/offsets.ts'
+import { createTable, openTable, type LakeTable } from '../lake/table.ts'
+import type { Column } from '../plan/columns.ts'
+import type { Definition, TableDefinition } from '../plan/definition.ts'
+import { snapshotPart } from './committer.ts'
+import { deadLetterColumns, deadLetterNamespace, deadLetterTable } from './dead-letters.ts'
+import { createSnapshotViews, FreshRows } from './fresh-rows.ts'
+import type { StreamTable } from './stream-table.ts'
+
+/** Table property with the offsets that a table started at, when that was the end of its topic. */
+export const startOffsetsProperty = 'questlog.start-offsets'
+
+export interface TableSetOptions {
+  readonly files: Files
+  readonly clock: Clock
+  readonly lakeFolder: string
+  readonly writer: Exclusive<DuckDBConnection>
+}
+
+/** Opens the tables of the lake, brings them to a definition, and keeps their views in DuckDB. */
+export class TableSet {
+  readonly #options: TableSetOptions
+  #generation = 0
+
+  constructor(options: TableSetOptions) {
+    this.#options = options
+  }
+
+  /** `questlog.dead_letters`, created if it is missing, with its view. */
+  async openDeadLetters(): Promise<{ lake: LakeTable; fresh: FreshRows }> {
+    const lake = await this.#openOrCreate(deadLetterNamespace, deadLetterTable, deadLetterColumns, {})
+    const fresh = this.#freshRows(lake, deadLetterColumns, await snapshotPart(lake))
+    await this.#options.writer.run((connection) => inTransaction(connection, () => fresh.create(connection)))
+    return { lake, fresh }
+  }
+
+  /**
+   * Creates and evolves the tables of the definition; then replaces the views and generations of `before` in one transaction. The fresh
+   * rows of `before` must be committed. Tables that the definition no longer names stay readable. `startOffsets` gives the
+   * `questlog.offsets` text of a table that starts at the end of its topic.
+   */
+  async apply(
+    definition: Definition,
+    before: readonly StreamTable[],
+    startOffsets: (table: TableDefinition) => Promise<string | undefined>,
+  ): Promise<StreamTable[]> {
+    const tables: StreamTable[] = []
+    for (const table of definition.tables) {
+      const offsets = table.from === 'latest' ? await startOffsets(table) : undefined
+      const lake = await this.#openOrCreate(definition.namespace, table.name, table.columns, offsets === undefined ? {} : { [offsetsProperty]: offsets, [startOffsetsProperty]: offsets })
+      await lake.evolve(table.columns)
+      const fresh = this.#freshRows(lake, table.columns, await snapshotPart(lake))
+      tables.push({ definition: table, lake, fresh, next: new Map(), committedAtMs: this.#options.clock.monotonicMs(), failure: null })
+    }
+    const others = await this.#unnamed(definition)
+    await this.#options.writer.run((connection) =>
+      inTransaction(connection, async () => {
+        for (const { fresh } of tables) await fresh.create(connection)
+        for (const { lake, part } of others) await createSnapshotViews(connection, lake.namespace, lake.name, part)
+        for (const { fresh } of before) await fresh.drop(connection)
+      }),
+    )
+    return tables
+  }
+
+  async #unnamed(definition: Definition) {
+    const { files, lakeFolder } = this.#options
+    const named = new Set(definition.tables.map((table) => table.name))
+    const found = await listTables(files, lakeFolder)
+    const others = found.filter(({ namespace, name }) => namespace !== deadLetterNamespace && !(namespace === definition.namespace && named.has(name)))
+    const opened = await Promise.all(others.map(({ namespace, name }) => openTable({ ...this.#options, namespace, name })))
+    return Promise.all(opened.filter((lake) => lake !== undefined).map(async (lake) => ({ lake, part: await snapshotPart(lake) })))
+  }
+
+  #freshRows(lake: LakeTable, columns: readonly Column[], part: { scan: string; recordCount: number }): FreshRows {
+    return new FreshRows(lake.namespace, lake.name, columns, part, () => ++this.#generation)
+  }
+
+  async #openOrCreate(namespace: string, name: string, columns: readonly Column[], properties: Readonly<Record<string, string>>): Promise<LakeTable> {
+    const location = { files: this.#options.files, clock: this.#options.clock, lakeFolder: this.#options.lakeFolder, namespace, name }
+    return (await openTable(location)) ?? createTable(location, columns, properties)
+  }
+}

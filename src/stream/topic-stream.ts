@@ -1,0 +1,153 @@
+import type { DuckDBConnection } from '../core/duckdb.ts'
+import type { Exclusive } from '../core/exclusive.ts'
+import type { Settings } from '../core/settings.ts'
+import { decodeRecords } from '../log/record-batch.ts'
+import type { LogReader } from '../log/reader.ts'
+import type { PartitionWatermark, Topic, Watermark } from '../log/record.ts'
+import type { TopicConversion } from './conversion.ts'
+import type { FreshRows } from './fresh-rows.ts'
+import type { OffsetRange, TopicLedger } from './ledger.ts'
+import { processMicroBatch } from './micro-batch.ts'
+import type { SetAsideOffsets } from './set-aside-offsets.ts'
+import type { PlacedRecord } from './staging.ts'
+import type { StreamTable } from './stream-table.ts'
+
+/** What a topic's stream shares with the others. */
+export interface TopicContext {
+  readonly reader: LogReader
+  readonly writer: Exclusive<DuckDBConnection>
+  readonly deadLetters: FreshRows
+  readonly settings: Settings
+}
+
+/** Backfill reads in small bites while new records come in, so that it never holds them up for long. */
+const backfillBytesMax = 1024 * 1024
+
+interface Chunk {
+  readonly records: PlacedRecord[]
+  readonly ranges: Map<number, OffsetRange>
+  bytes: number
+}
+
+/**
+ * One topic on its way into its tables. The tables that are level share one pass over new records; a table that is behind (added later, or
+ * restarted from an older commit) and the part of the ledger that is to be counted again are filled by a second, low-priority pass over the
+ * past, and join the first when they are level.
+ */
+export class TopicStream {
+  readonly topic: Topic
+  readonly conversion: TopicConversion
+  readonly tables: readonly StreamTable[]
+  readonly ledger: TopicLedger
+  readonly setAside: SetAsideOffsets
+  readonly #context: TopicContext
+
+  constructor(parts: { topic: Topic; conversion: TopicConversion; tables: readonly StreamTable[]; ledger: TopicLedger; setAside: SetAsideOffsets; context: TopicContext }) {
+    this.topic = parts.topic
+    this.conversion = parts.conversion
+    this.tables = parts.tables
+    this.ledger = parts.ledger
+    this.setAside = parts.setAside
+    this.#context = parts.context
+  }
+
+  /** Next offset of the shared pass: the furthest table's; without tables, the ledger's. */
+  head(partition: number): number {
+    const heads = this.tables.map((table) => table.next.get(partition) ?? 0)
+    return heads.length > 0 ? Math.max(...heads) : this.ledger.nextOffset(partition)
+  }
+
+  /** Everything below this offset is in the fresh rows of the table. */
+  applied(table: StreamTable, partition: number): number {
+    return table.next.get(partition) ?? 0
+  }
+
+  isLevel(table: StreamTable): boolean {
+    return this.#partitions().every((partition) => this.applied(table, partition) >= this.head(partition))
+  }
+
+  /** One step of the shared pass and, if something is behind, one of the backfill. False when there was nothing to do. */
+  async step(watermark: Watermark): Promise<boolean> {
+    const limits = this.limits(watermark)
+    const advanced = await this.#advance(limits)
+    const filled = await this.#backfill(limits, advanced)
+    return advanced || filled
+  }
+
+  /** The watermark's entries for this topic. */
+  limits(watermark: Watermark): ReadonlyMap<number, PartitionWatermark> {
+    return new Map(watermark.partitions.filter((entry) => entry.topicId === this.topic.id).map((entry) => [entry.partition, entry]))
+  }
+
+  #partitions(): number[] {
+    return Array.from({ length: this.topic.partitions }, (_, partition) => partition)
+  }
+
+  async #advance(limits: ReadonlyMap<number, PartitionWatermark>): Promise<boolean> {
+    const from = new Map(this.#partitions().map((partition) => [partition, this.head(partition)]))
+    const chunk = await this.#read(from, limits, (partition) => limits.get(partition)?.visibleOffset ?? 0, this.#context.settings.batchBytesMax)
+    if (chunk.ranges.size === 0) return false
+    await this.#process(chunk, this.tables.filter((table) => this.isLevel(table)))
+    return true
+  }
+
+  async #backfill(limits: ReadonlyMap<number, PartitionWatermark>, busy: boolean): Promise<boolean> {
+    const behind = this.tables.filter((table) => !this.isLevel(table))
+    const from = new Map<number, number>()
+    for (const partition of this.#partitions()) {
+      const places = [this.ledger.nextOffset(partition), ...behind.map((table) => this.applied(table, partition))]
+      const start = Math.max(Math.min(...places), limits.get(partition)?.startOffset ?? 0)
+      if (start < this.head(partition)) from.set(partition, start)
+    }
+    if (from.size === 0) return false
+    const bytesMax = busy ? backfillBytesMax : this.#context.settings.batchBytesMax
+    const heads = new Map(this.#partitions().map((partition) => [partition, this.head(partition)]))
+    const chunk = await this.#read(from, limits, (partition) => heads.get(partition) ?? 0, bytesMax)
+    if (chunk.ranges.size === 0) return false
+    await this.#process(chunk, behind)
+    return true
+  }
+
+  async #process(chunk: Chunk, filling: readonly StreamTable[]): Promise<void> {
+    await this.#context.writer.run((connection) =>
+      processMicroBatch(connection, {
+        topic: this.topic.name,
+        conversion: this.conversion,
+        tables: this.tables,
+        filling: new Set(filling),
+        ledger: this.ledger,
+        deadLetters: this.#context.deadLetters,
+        setAside: this.setAside,
+        records: chunk.records,
+        ranges: chunk.ranges,
+        bytes: chunk.bytes,
+        jsonDepthMax: this.#context.settings.jsonDepthMax,
+      }),
+    )
+  }
+
+  /** Reads from the given offsets up to `end` of each partition, within the watermark, about `bytesMax` in all. */
+  async #read(
+    from: ReadonlyMap<number, number>,
+    limits: ReadonlyMap<number, PartitionWatermark>,
+    end: (partition: number) => number,
+    bytesMax: number,
+  ): Promise<Chunk> {
+    const chunk: Chunk = { records: [], ranges: new Map(), bytes: 0 }
+    for (const [partition, start] of from) {
+      const limit = limits.get(partition)
+      if (limit === undefined || start >= end(partition) || chunk.bytes >= bytesMax) continue
+      const read = await this.#context.reader.read(this.topic, partition, start, limit, bytesMax - chunk.bytes)
+      const to = Math.min(read.nextOffset, end(partition))
+      if (to <= start) continue
+      for (const batch of read.batches) {
+        for (const record of decodeRecords(batch)) {
+          if (record.offset >= start && record.offset < to) chunk.records.push({ partition, record })
+        }
+      }
+      chunk.ranges.set(partition, { from: start, to })
+      chunk.bytes += read.bytes
+    }
+    return chunk
+  }
+}
