@@ -89,6 +89,6 @@ export function event(config: EventConfig): EventConfig {
 /** One table: which events it takes and when it commits. */
 export function table<const EventName extends string>(
   config: TableConfig<EventName>,
-): TableConfig<EventName> {
-  return config
+): TableConfig<Exclude<EventName, '*'>> {
+  return config as TableConfig<Exclude<EventName, '*'>> // `*` is allowed in every definition
 }

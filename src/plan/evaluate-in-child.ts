@@ -72,8 +72,8 @@ function startChild(file: string): ChildProcess {
   if (import.meta.url.endsWith('.ts')) {
     // Run from its TypeScript source, a program needs a loader for it.
     entry = entry.replace(/\.js$/, '.ts')
-    const loader = createRequire(import.meta.url).resolve('jiti/register')
-    execArgv.push('--import', pathToFileURL(loader).href)
+    const jiti = pathToFileURL(createRequire(import.meta.url).resolve('jiti'))
+    execArgv.push('--import', new URL('./jiti-register.mjs', jiti).href)
   }
   return fork(entry, [file], { execArgv, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
 }

@@ -2,6 +2,7 @@ import { createRequire } from 'node:module'
 import { dirname, isAbsolute, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { createJiti } from 'jiti'
+import { parse as parseLossless } from 'lossless-json'
 import { QuestlogError, systemErrorCode } from '../core/errors.ts'
 import { realFiles, type Files } from '../core/files.ts'
 import { defineConfig, event, table } from './authoring.ts'
@@ -24,10 +25,7 @@ export async function loadConfigFile(path: string, files: Files = realFiles): Pr
   const config = await evaluate(file, source)
   const { definition, problems } = compileDefinition(config)
   if (definition !== undefined) return definition
-  throw invalid(
-    file,
-    problems.map((problem) => formatProblem(file, source, problem)),
-  )
+  throw invalid(file, formatProblems(file, source, problems))
 }
 
 async function readSource(file: string, files: Files): Promise<string> {
@@ -65,12 +63,34 @@ function parseJson(file: string, source: string): unknown {
   try {
     return JSON.parse(source)
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error)
-    const offset = /at position (\d+)/.exec(message)?.[1]
-    const place = offset === undefined ? undefined : placeOfOffset(source, Number(offset))
-    const line = problemLine(shownPath(file, place), message, 'correct the JSON')
-    throw invalid(file, [line], error)
+    const { message, place } = placeOfJsonError(source, error)
+    throw invalid(file, [problemLine(shownPath(file, place), message, 'correct the JSON')], error)
   }
+}
+
+/** Node's own parser does not always say where: another one does. */
+function placeOfJsonError(
+  source: string,
+  error: unknown,
+): { message: string; place?: SourcePlace } {
+  let message = messageOf(error)
+  try {
+    parseLossless(source)
+  } catch (second) {
+    message = messageOf(second)
+  }
+  const at = / at position (\d+)/.exec(message)
+  if (at === null) return { message: firstLine(message) }
+  const place = placeOfOffset(source, Number(at[1]))
+  return { message: firstLine(message.replace(at[0], '')), place }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
+
+function firstLine(text: string): string {
+  return text.split('\n')[0] ?? ''
 }
 
 async function defaultExport(module: unknown): Promise<unknown> {
@@ -108,7 +128,7 @@ function ownZodFolder(): string {
 
 /** A syntax error or an exception of user code as one line with its place. */
 function describeFailure(file: string, source: string, error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error)
+  const message = messageOf(error)
   const syntax = /^ParseError: (.*?)\s*\n\s*(.+):(\d+):(\d+)$/s.exec(message)
   if (syntax !== null) {
     const [, text = '', at = file, line, column] = syntax
@@ -119,8 +139,8 @@ function describeFailure(file: string, source: string, error: unknown): string {
   const missing = /Cannot find (?:module|package) '([^']+)'/.exec(message)?.[1]
   if (missing !== undefined) return describeMissingModule(file, source, missing)
   const name = error instanceof Error ? `${error.name}: ` : ''
-  const text = `the file throws ${name}${message.split('\n')[0]}`
-  const at = error instanceof Error ? placeInStack(error.stack ?? '', file) : undefined
+  const text = `the file throws ${name}${firstLine(message)}`
+  const at = error instanceof Error ? placeInStack(error.stack ?? '', file, source) : undefined
   return problemLine(at ?? shownPath(file), text, 'correct the code at this line')
 }
 
@@ -133,27 +153,35 @@ function describeMissingModule(file: string, source: string, module: string): st
   return problemLine(shownPath(file, place), `there is no module ${module}`, fix)
 }
 
-/** The innermost frame that is the user's code: in the definition file, else outside of all packages and of ours. */
-function placeInStack(stack: string, file: string): string | undefined {
-  const frames = [...stack.matchAll(/\(?((?:file:\/\/)?\/[^()\n]+?):(\d+):(\d+)\)?$/gm)].map(
-    ([, at = '', line, column]) => ({
-      at: at.startsWith('file://') ? fileURLToPath(at) : at,
-      place: { line: Number(line), column: Number(column) },
-    }),
-  )
-  const own = frames.find(({ at }) => at === file)
-  const other = frames.find(
-    ({ at }) => !at.includes('/node_modules/') && at.startsWith(`${dirname(file)}/`),
-  )
-  const frame = other ?? own
-  return frame === undefined ? undefined : shownPath(frame.at, frame.place)
+/** The innermost frame in the folder of the definition. Its line is the source's; its column is not (types are gone), so the line's first character stands for it. */
+function placeInStack(stack: string, file: string, source: string): string | undefined {
+  for (const [, at = '', line] of stack.matchAll(
+    /\(?((?:file:\/\/)?\/[^()\n]+?):(\d+):\d+\)?$/gm,
+  )) {
+    const path = at.startsWith('file://') ? fileURLToPath(at) : at
+    if (path.includes('/node_modules/') || !path.startsWith(`${dirname(file)}/`)) continue
+    if (path !== file) return `${shownPath(path)}:${line}`
+    const text = source.split('\n')[Number(line) - 1] ?? ''
+    return shownPath(file, { line: Number(line), column: text.search(/\S|$/) + 1 })
+  }
+  return undefined
 }
 
-function formatProblem(file: string, source: string, problem: DefinitionProblem): string {
-  const place = findKeyPlace(source, problem.path)
-  const keys = formatKeyPath(problem.path)
-  const where = `${shownPath(file, place)}${keys === '' ? '' : ` ${keys}`}`
-  return problemLine(where, problem.message, problem.fix)
+/** One line for each problem, in the order of the file. */
+function formatProblems(
+  file: string,
+  source: string,
+  problems: readonly DefinitionProblem[],
+): string[] {
+  const placed = problems.map((problem) => ({
+    ...problem,
+    place: findKeyPlace(source, problem.path),
+  }))
+  placed.sort((a, b) => a.place.line - b.place.line || a.place.column - b.place.column)
+  return placed.map(({ path, message, fix, place }) => {
+    const keys = formatKeyPath(path)
+    return problemLine(`${shownPath(file, place)}${keys === '' ? '' : ` ${keys}`}`, message, fix)
+  })
 }
 
 function problemLine(where: string, message: string, fix: string): string {

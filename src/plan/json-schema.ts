@@ -5,7 +5,7 @@ import { mergeTypes, typeText } from './column-types.ts'
 const int32Min = -2_147_483_648
 const int32Max = 2_147_483_647
 
-/** The fields of an object schema as columns, and the names that must be there. */
+/** The fields of an object schema as columns, and the names that must be there with a value. */
 export interface SchemaFields {
   readonly columns: readonly Column[]
   readonly required: readonly string[]
@@ -31,10 +31,13 @@ export function fieldsOfSchema(
     )
     return { columns: [], required: [] }
   }
-  const required = Array.isArray(object.required) ? object.required : []
+  const properties = isObject(object.properties) ? object.properties : {}
+  const required: readonly unknown[] = Array.isArray(object.required) ? object.required : []
   return {
     columns: columnsOfProperties(object, path, walk),
-    required: required.filter((name) => typeof name === 'string'),
+    required: required.filter(
+      (name): name is string => typeof name === 'string' && !allowsNull(properties[name]),
+    ),
   }
 }
 
@@ -218,6 +221,14 @@ function typeOfChoices(
     merged = both
   }
   return merged
+}
+
+function allowsNull(schema: unknown): boolean {
+  if (!isObject(schema)) return false
+  const choices = [schema.anyOf, schema.oneOf].flat().filter((choice) => choice !== undefined)
+  const types = [schema.type].flat()
+  const values = [schema.enum].flat()
+  return types.includes('null') || values.includes(null) || choices.some(allowsNull)
 }
 
 function isNullSchema(schema: unknown): boolean {
