@@ -18,15 +18,18 @@ export interface DuckdbOptions {
 
 /** Opens an in-memory DuckDB without extensions from outside. Times without a zone are read as UTC. */
 export async function openDuckdb(options: DuckdbOptions): Promise<DuckDBInstance> {
-  return DuckDBInstance.create(':memory:', {
+  const instance = await DuckDBInstance.create(':memory:', {
     memory_limit: `${options.memoryMiB}MiB`,
     threads: String(options.threads),
     temp_directory: options.temporaryFolder,
     max_temp_directory_size: `${options.temporaryMiB}MiB`,
     autoinstall_known_extensions: 'false',
     autoload_known_extensions: 'false',
-    TimeZone: 'UTC',
   })
+  const connection = await instance.connect()
+  await connection.run("SET GLOBAL TimeZone = 'UTC'")
+  connection.closeSync()
+  return instance
 }
 
 /** All rows of a statement as plain JSON values (64-bit integers as text). For small results. */

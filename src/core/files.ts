@@ -39,7 +39,7 @@ export interface ReadFile {
 /** A small file that one process overwrites in place and others read. Not durable; a reader checks a checksum and reads again. */
 export interface SharedFile {
   write(bytes: Uint8Array): void
-  /** The bytes as they are now; empty when the file does not exist. */
+  /** The bytes as they are now, valid until the next read; empty when the file does not exist. */
   read(): Buffer
   close(): void
 }
@@ -122,6 +122,7 @@ function openRealShared(path: string, mode: 'write' | 'read'): SharedFile {
     closeSync(fd)
     fd = openSync(path, 'r+')
   }
+  let buffer = Buffer.allocUnsafe(4096)
   return {
     write(bytes) {
       if (fd === undefined) throw new Error(`${path} is open for reading only`)
@@ -130,8 +131,11 @@ function openRealShared(path: string, mode: 'write' | 'read'): SharedFile {
     read() {
       fd ??= openIfThere(path)
       if (fd === undefined) return Buffer.alloc(0)
-      const bytes = Buffer.allocUnsafe(256 * 1024)
-      return bytes.subarray(0, readSync(fd, bytes, 0, bytes.length, 0))
+      for (;;) {
+        const length = readSync(fd, buffer, 0, buffer.length, 0)
+        if (length < buffer.length) return buffer.subarray(0, length)
+        buffer = Buffer.allocUnsafe(buffer.length * 2)
+      }
     },
     close() {
       if (fd !== undefined) closeSync(fd)

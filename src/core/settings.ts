@@ -55,6 +55,18 @@ export const settingRows = {
   jsonDepthMax: whole(2, 1000, 64, 'Deepest nesting of an event.'),
   eventsPerRequestMax: whole(1, 1_000_000, 20_000, 'Most events of one request.'),
   connectionsMax: whole(1, 100_000, 2_000, 'Most open connections of the collector.'),
+  requestsMax: whole(
+    1,
+    1_000_000,
+    10_000,
+    'Most requests that the collector works on at once; more are answered 503.',
+  ),
+  bodiesBytesMax: whole(
+    MiB,
+    64 * GiB,
+    256 * MiB,
+    'Most bytes of request bodies that are held at once; more is answered 503.',
+  ),
   requestTimeoutMs: whole(
     100,
     600_000,

@@ -8,7 +8,10 @@ import { convertTopic } from './conversion.ts'
  * Tries the SQL of a definition (`where` and `set` of its tables) on no rows. Throws DEFINITION_INVALID that names the table, the key and
  * DuckDB's reason. The connection's temporary table `parsed` is replaced.
  */
-export async function checkExpressions(connection: DuckDBConnection, definition: Definition): Promise<void> {
+export async function checkExpressions(
+  connection: DuckDBConnection,
+  definition: Definition,
+): Promise<void> {
   for (const topic of new Set(definition.tables.map((table) => table.topic))) {
     const conversion = convertTopic(definition, topic)
     const fields = conversion.parse('raw').map((item, index) => `${item} AS f${index}`)
@@ -18,20 +21,31 @@ export async function checkExpressions(connection: DuckDBConnection, definition:
     for (const table of definition.tables.filter((candidate) => candidate.topic === topic)) {
       await checkTable(connection, table)
       const sql = conversion.tables.get(table.name)
-      if (sql !== undefined) await connection.run(sql.selectRows([sql.matches, sql.fits, sql.keeps].join(' AND ')))
+      if (sql !== undefined)
+        await connection.run(sql.selectRows([sql.matches, sql.fits, sql.keeps].join(' AND ')))
     }
   }
 }
 
 async function checkTable(connection: DuckDBConnection, table: TableDefinition): Promise<void> {
-  const expressions = [...Object.entries(table.set).map(([column, text]) => ({ key: `set.${column}`, text })), ...(table.where === null ? [] : [{ key: 'where', text: table.where }])]
-  const nothing = table.columns.map((column) => `NULL::${duckdbType(column.type)} AS ${quoteName(column.name)}`).join(', ')
+  const expressions = [
+    ...Object.entries(table.set).map(([column, text]) => ({ key: `set.${column}`, text })),
+    ...(table.where === null ? [] : [{ key: 'where', text: table.where }]),
+  ]
+  const nothing = table.columns
+    .map((column) => `NULL::${duckdbType(column.type)} AS ${quoteName(column.name)}`)
+    .join(', ')
   for (const { key, text } of expressions) {
     try {
       await connection.run(`SELECT TRY((${text})) FROM (SELECT ${nothing}) WHERE false`)
     } catch (error) {
       const reason = error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error)
-      throw new QuestlogError('DEFINITION_INVALID', `tables.${table.name}.${key}: ${reason}`, { table: table.name, key }, { cause: error })
+      throw new QuestlogError(
+        'DEFINITION_INVALID',
+        `tables.${table.name}.${key}: ${reason}`,
+        { table: table.name, key },
+        { cause: error },
+      )
     }
   }
 }

@@ -42,7 +42,10 @@ export class CommitSchedule {
       if (table.fresh.currentBytes >= this.#options.settings.freshBytesMax) return true
       const idleMs = nowMs - table.committedAtMs
       if (table.fresh.currentRows > 0) return idleMs >= table.definition.triggerMs
-      return idleMs >= Math.max(idleCommitIntervalMs, table.definition.triggerMs) && hasMoved(topic, table)
+      return (
+        idleMs >= Math.max(idleCommitIntervalMs, table.definition.triggerMs) &&
+        hasMoved(topic, table)
+      )
     })
   }
 
@@ -61,10 +64,16 @@ export class CommitSchedule {
       // Dead letters that an earlier, failed run has frozen: newer ones can only follow.
       await committer.commit(deadLetters)
       await committer.freeze([
-        ...(deadLetters.fresh.currentRows > 0 ? [{ table: deadLetters, properties: () => this.#setAsideProperties(tables) }] : []),
-        ...tables.map(({ topic, table }) => ({ table, properties: () => ({ [offsetsProperty]: offsetsText(topic.topic.id, table.next) }) })),
+        ...(deadLetters.fresh.currentRows > 0
+          ? [{ table: deadLetters, properties: () => this.#setAsideProperties(tables) }]
+          : []),
+        ...tables.map(({ topic, table }) => ({
+          table,
+          properties: () => ({ [offsetsProperty]: offsetsText(topic.topic.id, table.next) }),
+        })),
       ])
-      for (const topic of new Set(tables.map((due) => due.topic))) await this.#options.syncLog(topic)
+      for (const topic of new Set(tables.map((due) => due.topic)))
+        await this.#options.syncLog(topic)
       await committer.commit(deadLetters)
     } catch (error) {
       if (error instanceof LostTable) throw error
@@ -77,7 +86,8 @@ export class CommitSchedule {
   async #commit(table: StreamTable): Promise<void> {
     try {
       await this.#options.committer.commit(table)
-      if (table.failure !== null) this.#options.logger.info('committing again', { table: table.definition.name })
+      if (table.failure !== null)
+        this.#options.logger.info('committing again', { table: table.definition.name })
       table.failure = null
       table.committedAtMs = this.#options.clock.monotonicMs()
     } catch (error) {
@@ -88,15 +98,23 @@ export class CommitSchedule {
 
   #failed(table: StreamTable, error: unknown): void {
     const attempts = (table.failure?.attempts ?? 0) + 1
-    const delayMs = Math.min(this.#options.settings.commitRetryDelayMs * 2 ** (attempts - 1), retryDelayMaxMs)
-    table.failure = { reason: commitFailureReason(error), attempts, retryAtMs: this.#options.clock.monotonicMs() + delayMs }
+    const delayMs = Math.min(
+      this.#options.settings.commitRetryDelayMs * 2 ** (attempts - 1),
+      retryDelayMaxMs,
+    )
+    table.failure = {
+      reason: commitFailureReason(error),
+      attempts,
+      retryAtMs: this.#options.clock.monotonicMs() + delayMs,
+    }
     this.#options.logger.error('commit failed', { table: table.definition.name, attempts, error })
   }
 
   /** The whole property anew: what other topics and tables have stored stays. */
   #setAsideProperties(tables: readonly DueTable[]) {
     const stored = parseSetAside(this.#options.deadLetters.lake.properties[setAsideProperty])
-    for (const topic of new Set(tables.map((due) => due.topic))) topic.setAside.store(stored, topic.tables)
+    for (const topic of new Set(tables.map((due) => due.topic)))
+      topic.setAside.store(stored, topic.tables)
     return { [setAsideProperty]: formatSetAside(stored) }
   }
 }

@@ -47,7 +47,13 @@ export class Committer {
   readonly #logger: Logger
   readonly #pending = new Map<Committable, PendingCommit>()
 
-  constructor(options: { writer: Exclusive<DuckDBConnection>; exporter: DuckDBConnection; files: Files; clock: Clock; logger: Logger }) {
+  constructor(options: {
+    writer: Exclusive<DuckDBConnection>
+    exporter: DuckDBConnection
+    files: Files
+    clock: Clock
+    logger: Logger
+  }) {
     this.#writer = options.writer
     this.#exporter = options.exporter
     this.#files = options.files
@@ -63,12 +69,16 @@ export class Committer {
    * Freezes the current generations of these tables in one transaction. `properties` is called once the writer is held, so that the offsets
    * it gives are those of the frozen rows. A table with a commit under way, or without rows and without new offsets, is left out.
    */
-  async freeze(tables: readonly { readonly table: Committable; readonly properties: () => CommitProperties }[]): Promise<void> {
+  async freeze(
+    tables: readonly { readonly table: Committable; readonly properties: () => CommitProperties }[],
+  ): Promise<void> {
     await this.#writer.run(async (connection) => {
       const chosen = tables
         .filter(({ table }) => !this.#pending.has(table))
         .map(({ table, properties }) => ({ table, properties: properties() }))
-        .filter(({ table, properties }) => table.fresh.currentRows > 0 || changed(table.lake, properties))
+        .filter(
+          ({ table, properties }) => table.fresh.currentRows > 0 || changed(table.lake, properties),
+        )
       const withRows = chosen.filter(({ table }) => table.fresh.currentRows > 0)
       if (withRows.length > 0) {
         await inTransaction(connection, async () => {
@@ -76,7 +86,9 @@ export class Committer {
         })
       }
       for (const { table, properties } of chosen) {
-        const before = Object.fromEntries(Object.keys(properties).map((name) => [name, table.lake.properties[name] ?? '']))
+        const before = Object.fromEntries(
+          Object.keys(properties).map((name) => [name, table.lake.properties[name] ?? '']),
+        )
         this.#pending.set(table, { batchId: randomUUID(), properties, before, files: undefined })
       }
     })
@@ -90,19 +102,36 @@ export class Committer {
     pending.files ??= await this.#writeFiles(table, pending.batchId)
     await this.#commitOnce(table, pending, pending.files)
     const snapshot = await snapshotPart(table.lake)
-    await this.#writer.run((connection) => inTransaction(connection, () => table.fresh.swap(connection, snapshot)))
+    await this.#writer.run((connection) =>
+      inTransaction(connection, () => table.fresh.swap(connection, snapshot)),
+    )
     this.#pending.delete(table)
     const rows = pending.files.reduce((sum, file) => sum + file.recordCount, 0)
-    if (rows > 0) this.#logger.info('committed', { table: table.lake.name, rows, elapsedMs: Math.round(this.#clock.monotonicMs() - startedMs) })
+    if (rows > 0)
+      this.#logger.info('committed', {
+        table: table.lake.name,
+        rows,
+        elapsedMs: Math.round(this.#clock.monotonicMs() - startedMs),
+      })
   }
 
   async #writeFiles(table: Committable, batchId: string): Promise<readonly DataFile[]> {
     const relation = table.fresh.frozen
     if (relation === undefined) return []
-    return writeDataFiles({ connection: this.#exporter, files: this.#files, table: table.lake, relation, batchId })
+    return writeDataFiles({
+      connection: this.#exporter,
+      files: this.#files,
+      table: table.lake,
+      relation,
+      batchId,
+    })
   }
 
-  async #commitOnce(table: Committable, { batchId, properties, before }: PendingCommit, files: readonly DataFile[]): Promise<void> {
+  async #commitOnce(
+    table: Committable,
+    { batchId, properties, before }: PendingCommit,
+    files: readonly DataFile[],
+  ): Promise<void> {
     for (let attempt = 1; ; attempt++) {
       try {
         await table.lake.commit({ batchId, files, properties })
@@ -110,8 +139,13 @@ export class Committer {
       } catch (error) {
         if (asQuestlogError(error).code !== 'COMMIT_CONFLICT' || attempt === 5) throw error
         // The table shows the other writer's state now. Its compaction or evolution is welcome; if it took records of ours, we are a zombie.
-        const moved = Object.entries(before).some(([name, text]) => (table.lake.properties[name] ?? '') !== text)
-        if (moved) throw new LostTable(`another process has committed records to ${table.lake.name}`, { cause: error })
+        const moved = Object.entries(before).some(
+          ([name, text]) => (table.lake.properties[name] ?? '') !== text,
+        )
+        if (moved)
+          throw new LostTable(`another process has committed records to ${table.lake.name}`, {
+            cause: error,
+          })
       }
     }
   }

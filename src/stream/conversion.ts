@@ -33,18 +33,25 @@ export interface TableConversion {
 /** The SQL of all tables of one topic. `topic` is used for the default event id `topic/partition/offset`. */
 export function convertTopic(definition: Definition, topic: string): TopicConversion {
   const tables = definition.tables.filter((table) => table.topic === topic)
-  const groups = groupNames(['event_type', ...tables.flatMap((table) => fieldColumns(table).map((column) => column.name))])
-  const field = (name: string) => `f${groups.findIndex((group) => group.has(name))}.${quoteName(name)}`
-  const eventTypes = definition.events.filter((event) => event.topic === topic).map((event) => event.type)
+  const groups = groupNames([
+    'event_type',
+    ...tables.flatMap((table) => fieldColumns(table).map((column) => column.name)),
+  ])
+  const field = (name: string) =>
+    `parsed.f${groups.findIndex((group) => group.has(name))}.${quoteName(name)}`
+  const eventTypes = definition.events
+    .filter((event) => event.topic === topic)
+    .map((event) => event.type)
   return {
     eventTypes,
-    parse: (json) => groups.map((names) => `TRY(json_transform(${json}, ${quoteText(shape(names))}))`),
+    parse: (json) =>
+      groups.map((names) => `TRY(json_transform(${json}, ${quoteText(shape(names))}))`),
     tables: new Map(tables.map((table) => [table.name, convertTable(definition, table, field)])),
   }
 }
 
 /** The event's type, over `parsed`. */
-export const eventTypeSql = 'f0."event_type"'
+export const eventTypeSql = 'parsed.f0."event_type"'
 
 /** A struct's field names are compared without regard to case, JSON keys are not: names that differ only in case are parsed apart. */
 function groupNames(names: readonly string[]): ReadonlySet<string>[] {
@@ -59,15 +66,17 @@ function groupNames(names: readonly string[]): ReadonlySet<string>[] {
   return groups.map((group) => group.exact)
 }
 
-const shape = (names: ReadonlySet<string>) => JSON.stringify(Object.fromEntries([...names].map((name) => [name, 'VARCHAR'])))
+const shape = (names: ReadonlySet<string>) =>
+  JSON.stringify(Object.fromEntries([...names].map((name) => [name, 'VARCHAR'])))
 
 const derivedColumns: Readonly<Record<string, (topic: string) => string>> = {
-  raw_event: () => 'raw',
-  timestamp: () => `strftime(make_timestamp(_ms * 1000), '%Y-%m-%d %H:%M:%S.%g')`,
-  event_id: (topic) => `coalesce(id, ${quoteText(`${topic}/`)} || _partition || '/' || _offset)`,
-  _partition: () => '_partition',
-  _offset: () => '_offset',
-  _timestamp: () => 'make_timestamptz(_ms * 1000)',
+  raw_event: () => 'parsed.raw',
+  timestamp: () => `strftime(make_timestamp(parsed._ms * 1000), '%Y-%m-%d %H:%M:%S.%g')`,
+  event_id: (topic) =>
+    `coalesce(parsed.id, ${quoteText(`${topic}/`)} || parsed._partition || '/' || parsed._offset)`,
+  _partition: () => 'parsed._partition',
+  _offset: () => 'parsed._offset',
+  _timestamp: () => 'make_timestamptz(parsed._ms * 1000)',
 }
 
 /** The columns that come from the event's JSON. */
@@ -75,15 +84,27 @@ function fieldColumns(table: TableDefinition): readonly Column[] {
   return table.columns.filter((column) => !(column.name in derivedColumns))
 }
 
-function convertTable(definition: Definition, table: TableDefinition, field: (name: string) => string): TableConversion {
+function convertTable(
+  definition: Definition,
+  table: TableDefinition,
+  field: (name: string) => string,
+): TableConversion {
   const types = tableEventTypes(definition, table)
-  const value = (column: Column) => derivedColumns[column.name]?.(table.topic) ?? castSql(field(column.name), column.type)
-  const named = table.columns.map((column) => `${value(column)} AS ${quoteName(column.name)}`).join(', ')
-  const computed = Object.entries(table.set).map(([name, expression]) => [name, castTo(table, name, expression)] as const)
+  const value = (column: Column) =>
+    derivedColumns[column.name]?.(table.topic) ?? castSql(field(column.name), column.type)
+  const named = table.columns
+    .map((column) => `${value(column)} AS ${quoteName(column.name)}`)
+    .join(', ')
+  const computed = Object.entries(table.set).map(
+    ([name, expression]) => [name, castTo(table, name, expression)] as const,
+  )
   const misfits = [
     ...typeMisfits(fieldColumns(table), field),
-    ...missing(definition, types, field),
-    ...failures([...(table.where === null ? [] : [['where', table.where] as const]), ...computed], named),
+    ...missing(definition, table, types, field),
+    ...failures(
+      [...(table.where === null ? [] : [['where', table.where] as const]), ...computed],
+      named,
+    ),
   ]
   const replaced = table.columns.map(({ name }) => {
     const expression = computed.find(([column]) => column === name)?.[1]
@@ -92,10 +113,22 @@ function convertTable(definition: Definition, table: TableDefinition, field: (na
   const selectNamed = (condition: string) => `SELECT ${named} FROM parsed WHERE ${condition}`
   return {
     columns: table.columns,
-    matches: types.length === 0 ? 'false' : `coalesce(${eventTypeSql} IN (${types.map(quoteText).join(', ')}), false)`,
-    fits: misfits.length === 0 ? 'true' : `NOT (${misfits.map((misfit) => `coalesce(${misfit.condition}, false)`).join(' OR ')})`,
-    keeps: table.where === null ? 'true' : `coalesce((SELECT TRY((${table.where})) FROM (SELECT ${named})), false)`,
-    selectRows: computed.length === 0 ? selectNamed : (condition) => `SELECT ${replaced.join(', ')} FROM (${selectNamed(condition)})`,
+    matches:
+      types.length === 0
+        ? 'false'
+        : `coalesce(${eventTypeSql} IN (${types.map(quoteText).join(', ')}), false)`,
+    fits:
+      misfits.length === 0
+        ? 'true'
+        : `NOT (${misfits.map((misfit) => `coalesce(${misfit.condition}, false)`).join(' OR ')})`,
+    keeps:
+      table.where === null
+        ? 'true'
+        : `coalesce((SELECT TRY((${table.where})) FROM (SELECT ${named})), false)`,
+    selectRows:
+      computed.length === 0
+        ? selectNamed
+        : (condition) => `SELECT ${replaced.join(', ')} FROM (${selectNamed(condition)})`,
     misfitPath: caseOf(misfits, (misfit) => quoteText(misfit.path)),
     misfitReason: caseOf(misfits, (misfit) => misfit.reason),
   }
@@ -103,7 +136,9 @@ function convertTable(definition: Definition, table: TableDefinition, field: (na
 
 function castTo(table: TableDefinition, name: string, expression: string): string {
   const column = table.columns.find((candidate) => candidate.name === name)
-  return column === undefined ? `(${expression})` : `CAST((${expression}) AS ${duckdbType(column.type)})`
+  return column === undefined
+    ? `(${expression})`
+    : `CAST((${expression}) AS ${duckdbType(column.type)})`
 }
 
 /** Rows for which an expression of the definition throws. TRY gives NULL for them; the CASE inside gives no NULL otherwise. */
@@ -111,7 +146,9 @@ function failures(expressions: readonly (readonly [string, string])[], named: st
   return expressions.map(([name, expression]) => ({
     condition: `(SELECT TRY(CASE WHEN (${expression}) IS NULL THEN 0 ELSE 1 END) FROM (SELECT ${named})) IS NULL`,
     path: name,
-    reason: quoteText(`${name === 'where' ? 'the condition of the table' : `the expression of column ${name}`} fails for this event`),
+    reason: quoteText(
+      `${name === 'where' ? 'the condition of the table' : `the expression of column ${name}`} fails for this event`,
+    ),
   }))
 }
 
@@ -132,21 +169,32 @@ function typeMisfits(columns: readonly Column[], field: (name: string) => string
     }))
 }
 
-function missing(definition: Definition, types: readonly string[], field: (name: string) => string): Misfit[] {
+function missing(
+  definition: Definition,
+  table: TableDefinition,
+  types: readonly string[],
+  field: (name: string) => string,
+): Misfit[] {
   const taken = definition.events.filter((event) => types.includes(event.type))
+  const names = new Set(fieldColumns(table).map((column) => column.name))
   return taken.flatMap((event) =>
-    event.required.map((name) => ({
-      condition: `${eventTypeSql} = ${quoteText(event.type)} AND ${field(name)} IS NULL`,
-      path: name,
-      reason: quoteText(`${name} is missing`),
-    })),
+    event.required
+      .filter((name) => names.has(name))
+      .map((name) => ({
+        condition: `${eventTypeSql} = ${quoteText(event.type)} AND ${field(name)} IS NULL`,
+        path: name,
+        reason: quoteText(`${name} is missing`),
+      })),
   )
 }
 
 const caseOf = (misfits: readonly Misfit[], result: (misfit: Misfit) => string) =>
-  misfits.length === 0 ? 'NULL' : `CASE ${misfits.map((misfit) => `WHEN ${misfit.condition} THEN ${result(misfit)}`).join(' ')} END`
+  misfits.length === 0
+    ? 'NULL'
+    : `CASE ${misfits.map((misfit) => `WHEN ${misfit.condition} THEN ${result(misfit)}`).join(' ')} END`
 
-const typeName = (type: ColumnType) => (type.kind === 'decimal' ? `decimal(${type.precision},${type.scale})` : type.kind)
+const typeName = (type: ColumnType) =>
+  type.kind === 'decimal' ? `decimal(${type.precision},${type.scale})` : type.kind
 
 /** The value of a text as a column's type, NULL when it does not fit. The collector checks by the same rules (plan/validation). */
 function castSql(text: string, type: ColumnType): string {

@@ -30,7 +30,12 @@ export const deadLetterColumns: readonly Column[] = [
 const place = (topic: string) => `${quoteText(topic)}, _partition, _offset`
 
 /** Rows of dead letters for the records of `parsed` that match a table but do not fit it. */
-export function misfitRows(topic: string, table: string, conversion: TopicConversion, condition: string): string {
+export function misfitRows(
+  topic: string,
+  table: string,
+  conversion: TopicConversion,
+  condition: string,
+): string {
   const sql = conversion.tables.get(table)
   if (sql === undefined) throw new TypeError(`table ${table} does not read topic ${topic}`)
   return `SELECT ${place(topic)}, ${quoteText(table)}, ${sql.misfitReason}, ${sql.misfitPath}, encode(raw), make_timestamptz(_ms * 1000) FROM parsed WHERE ${sql.matches} AND NOT ${sql.fits} AND ${condition}`
@@ -43,7 +48,11 @@ export function declared(conversion: TopicConversion): string {
 }
 
 /** Rows of dead letters for the records of `parsed` that are no events of this topic. */
-export function undeclaredRows(topic: string, conversion: TopicConversion, condition: string): string {
+export function undeclaredRows(
+  topic: string,
+  conversion: TopicConversion,
+  condition: string,
+): string {
   const reason = `CASE WHEN coalesce(TRY(json_type(raw)), 'OBJECT') <> 'OBJECT' THEN 'not a JSON object' WHEN ${eventTypeSql} IS NULL THEN 'event_type is missing' ELSE 'event_type is not declared: ' || left(${eventTypeSql}, 100) END`
   return `SELECT ${place(topic)}, NULL, ${reason}, 'event_type', encode(raw), make_timestamptz(_ms * 1000) FROM parsed WHERE NOT ${declared(conversion)} AND ${condition}`
 }

@@ -30,7 +30,13 @@ export class FreshRows {
   #bytes = { current: 0, frozen: 0 }
 
   /** `nextGeneration` gives a number that no generation in this database has had. */
-  constructor(namespace: string, name: string, columns: readonly Column[], snapshot: SnapshotPart, nextGeneration: () => number) {
+  constructor(
+    namespace: string,
+    name: string,
+    columns: readonly Column[],
+    snapshot: SnapshotPart,
+    nextGeneration: () => number,
+  ) {
     this.namespace = namespace
     this.name = name
     this.columns = columns
@@ -82,7 +88,8 @@ export class FreshRows {
 
   /** Starts a new generation; the one before is frozen, to be committed. */
   async freeze(connection: DuckDBConnection): Promise<void> {
-    if (this.#frozen !== undefined) throw new Error(`a generation of ${this.name} is frozen already`)
+    if (this.#frozen !== undefined)
+      throw new Error(`a generation of ${this.name} is frozen already`)
     this.#frozen = this.#generation
     this.#generation = this.#nextGeneration()
     await this.#createGeneration(connection)
@@ -104,14 +111,20 @@ export class FreshRows {
 
   /** Drops the generations. Their rows must be committed, or read again from the log. */
   async drop(connection: DuckDBConnection): Promise<void> {
-    for (const relation of this.#relations()) await connection.run(`DROP TABLE IF EXISTS ${relation}`)
+    for (const relation of this.#relations())
+      await connection.run(`DROP TABLE IF EXISTS ${relation}`)
   }
 
   /** Whether a fresh row holds the record. */
   async holds(connection: DuckDBConnection, partition: number, offset: number): Promise<boolean> {
     const condition = `_partition = ${partition} AND _offset = ${offset}`
-    const union = this.#relations().map((relation) => `SELECT 1 FROM ${relation} WHERE ${condition}`)
-    const [row] = await queryRows(connection, `SELECT count(*)::INTEGER AS n FROM (${union.join(' UNION ALL ')})`)
+    const union = this.#relations().map(
+      (relation) => `SELECT 1 FROM ${relation} WHERE ${condition}`,
+    )
+    const [row] = await queryRows(
+      connection,
+      `SELECT count(*)::INTEGER AS n FROM (${union.join(' UNION ALL ')})`,
+    )
     return row?.['n'] !== 0
   }
 
@@ -120,17 +133,29 @@ export class FreshRows {
   }
 
   async #createGeneration(connection: DuckDBConnection): Promise<void> {
-    const columns = this.columns.map((column) => `${quoteName(column.name)} ${duckdbType(column.type)}`)
+    const columns = this.columns.map(
+      (column) => `${quoteName(column.name)} ${duckdbType(column.type)}`,
+    )
     await connection.run(`CREATE SCHEMA IF NOT EXISTS ${quoteName(freshSchema)}`)
     await connection.run(`CREATE TABLE ${this.current} (${columns.join(', ')})`)
   }
 
   async #replaceViews(connection: DuckDBConnection): Promise<void> {
     const names = this.columns.map((column) => quoteName(column.name)).join(', ')
-    const parts = [this.#snapshot.scan, ...this.#relations().map((relation) => `SELECT ${names} FROM ${relation}`)]
-    await connection.run(`CREATE OR REPLACE VIEW ${this.#view(this.namespace)} AS ${parts.map((part) => `(${part})`).join(' UNION ALL ')}`)
-    const counts = [`CAST(${this.#snapshot.recordCount} AS BIGINT)`, ...this.#relations().map((relation) => `(SELECT count(*) FROM ${relation})`)]
-    await connection.run(`CREATE OR REPLACE VIEW ${this.#view(countSchema)} AS SELECT ${counts.join(' + ')} AS n`)
+    const parts = [
+      this.#snapshot.scan,
+      ...this.#relations().map((relation) => `SELECT ${names} FROM ${relation}`),
+    ]
+    await connection.run(
+      `CREATE OR REPLACE VIEW ${this.#view(this.namespace)} AS ${parts.map((part) => `(${part})`).join(' UNION ALL ')}`,
+    )
+    const counts = [
+      `CAST(${this.#snapshot.recordCount} AS BIGINT)`,
+      ...this.#relations().map((relation) => `(SELECT count(*) FROM ${relation})`),
+    ]
+    await connection.run(
+      `CREATE OR REPLACE VIEW ${this.#view(countSchema)} AS SELECT ${counts.join(' + ')} AS n`,
+    )
   }
 
   #view(schema: string): string {
@@ -159,8 +184,11 @@ export async function createSnapshotViews(
   name: string,
   snapshot: SnapshotPart,
 ): Promise<void> {
-  for (const schema of [namespace, countSchema]) await connection.run(`CREATE SCHEMA IF NOT EXISTS ${quoteName(schema)}`)
-  await connection.run(`CREATE OR REPLACE VIEW ${quoteName(namespace)}.${quoteName(name)} AS ${snapshot.scan}`)
+  for (const schema of [namespace, countSchema])
+    await connection.run(`CREATE SCHEMA IF NOT EXISTS ${quoteName(schema)}`)
+  await connection.run(
+    `CREATE OR REPLACE VIEW ${quoteName(namespace)}.${quoteName(name)} AS ${snapshot.scan}`,
+  )
   await connection.run(
     `CREATE OR REPLACE VIEW ${quoteName(countSchema)}.${quoteName(countViewName(namespace, name))} AS SELECT CAST(${snapshot.recordCount} AS BIGINT) AS n`,
   )

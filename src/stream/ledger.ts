@@ -23,7 +23,8 @@ export function addCounts(left: LedgerCounts, right: LedgerCounts): LedgerCounts
   }
 }
 
-export const totalOf = (counts: LedgerCounts): number => counts.inTables + counts.filtered + counts.deadLetters + counts.unrouted
+export const totalOf = (counts: LedgerCounts): number =>
+  counts.inTables + counts.filtered + counts.deadLetters + counts.unrouted
 
 /**
  * How far the records of one partition are counted: [start, recounted) and [resumed, counted). After a change of the definition the past is
@@ -42,7 +43,14 @@ export interface OffsetRange {
 }
 
 interface StoredLedger {
-  readonly topics: Record<string, { readonly key: string; readonly counts: LedgerCounts; readonly partitions: Record<string, PartitionLedger> }>
+  readonly topics: Record<
+    string,
+    {
+      readonly key: string
+      readonly counts: LedgerCounts
+      readonly partitions: Record<string, PartitionLedger>
+    }
+  >
 }
 
 /** The ledger of one topic. Derived from offsets only, so that it can be counted again at any time (`questlog audit`). */
@@ -51,7 +59,11 @@ export class TopicLedger {
   counts: LedgerCounts
   readonly partitions: Map<number, PartitionLedger>
 
-  constructor(key: string, counts: LedgerCounts = noCounts, partitions: Map<number, PartitionLedger> = new Map()) {
+  constructor(
+    key: string,
+    counts: LedgerCounts = noCounts,
+    partitions: Map<number, PartitionLedger> = new Map(),
+  ) {
     this.key = key
     this.counts = counts
     this.partitions = partitions
@@ -59,7 +71,8 @@ export class TopicLedger {
 
   /** Starts a partition: everything below `resumed` is still to be counted, from `start`. */
   begin(partition: number, start: number, resumed: number): void {
-    if (!this.partitions.has(partition)) this.partitions.set(partition, { recounted: start, resumed, counted: resumed })
+    if (!this.partitions.has(partition))
+      this.partitions.set(partition, { recounted: start, resumed, counted: resumed })
   }
 
   /** The offset from which records are still to be counted. */
@@ -75,7 +88,8 @@ export class TopicLedger {
     if (entry === undefined) return []
     const { recounted, resumed, counted } = entry
     const ranges: OffsetRange[] = []
-    if (from <= recounted && recounted < Math.min(to, resumed)) ranges.push({ from: recounted, to: Math.min(to, resumed) })
+    if (from <= recounted && recounted < Math.min(to, resumed))
+      ranges.push({ from: recounted, to: Math.min(to, resumed) })
     if (from <= counted && counted < to) ranges.push({ from: counted, to })
     return ranges
   }
@@ -86,7 +100,8 @@ export class TopicLedger {
       const entry = this.partitions.get(partition)
       if (entry === undefined) continue
       const { recounted, resumed, counted } = entry
-      if (range.from <= recounted && recounted < resumed) entry.recounted = Math.min(Math.max(recounted, range.to), resumed)
+      if (range.from <= recounted && recounted < resumed)
+        entry.recounted = Math.min(Math.max(recounted, range.to), resumed)
       if (range.from <= counted) entry.counted = Math.max(counted, range.to)
     }
     this.counts = addCounts(this.counts, counts)
@@ -96,8 +111,19 @@ export class TopicLedger {
 /** Changes whenever a record of the topic could be counted differently. */
 export function ledgerKey(definition: Definition, topic: string): string {
   const parts = [
-    definition.events.filter((event) => event.topic === topic).map(({ type, params, required }) => ({ type, params, required })),
-    definition.tables.filter((table) => table.topic === topic).map(({ name, events, where, set, from, columns }) => ({ name, events, where, set, from, columns })),
+    definition.events
+      .filter((event) => event.topic === topic)
+      .map(({ type, params, required }) => ({ type, params, required })),
+    definition.tables
+      .filter((table) => table.topic === topic)
+      .map(({ name, events, where, set, from, columns }) => ({
+        name,
+        events,
+        where,
+        set,
+        from,
+        columns,
+      })),
   ]
   return createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 32)
 }
@@ -111,22 +137,41 @@ export async function loadLedgers(files: Files, path: string): Promise<Map<strin
   const end = text.indexOf('\n')
   const header = text.slice(0, end)
   if (!header.startsWith('questlog-ledger ')) return new Map()
-  if (!header.startsWith(magic)) throw new QuestlogError('FORMAT_UNKNOWN', `${path} has the unknown header "${header}"`, { path })
+  if (!header.startsWith(magic))
+    throw new QuestlogError('FORMAT_UNKNOWN', `${path} has the unknown header "${header}"`, {
+      path,
+    })
   const body = text.slice(end + 1)
   if (header.slice(magic.length) !== crc32c(body).toString(16)) return new Map()
   const stored = JSON.parse(body) as StoredLedger // the checksum says that it is ours
   return new Map(
     Object.entries(stored.topics).map(([id, topic]) => [
       id,
-      new TopicLedger(topic.key, topic.counts, new Map(Object.entries(topic.partitions).map(([partition, entry]) => [Number(partition), { ...entry }]))),
+      new TopicLedger(
+        topic.key,
+        topic.counts,
+        new Map(
+          Object.entries(topic.partitions).map(([partition, entry]) => [
+            Number(partition),
+            { ...entry },
+          ]),
+        ),
+      ),
     ]),
   )
 }
 
 /** Replaces the ledger file. */
-export async function saveLedgers(files: Files, path: string, ledgers: ReadonlyMap<string, TopicLedger>): Promise<void> {
+export async function saveLedgers(
+  files: Files,
+  path: string,
+  ledgers: ReadonlyMap<string, TopicLedger>,
+): Promise<void> {
   const topics = Object.fromEntries(
-    [...ledgers].map(([id, { key, counts, partitions }]) => [id, { key, counts, partitions: Object.fromEntries(partitions) }]),
+    [...ledgers].map(([id, { key, counts, partitions }]) => [
+      id,
+      { key, counts, partitions: Object.fromEntries(partitions) },
+    ]),
   )
   const body = JSON.stringify({ topics } satisfies StoredLedger)
   await replaceFile(files, path, Buffer.from(`${magic}${crc32c(body).toString(16)}\n${body}`))

@@ -32,15 +32,26 @@ export interface MicroBatch {
  * Converts a batch once and adds it to the fresh rows of its tables, to the dead letters and to the ledger: all in one transaction, so that
  * every statement sees one prefix of the log. The caller holds the connection for itself; on an error nothing has changed.
  */
-export async function processMicroBatch(connection: DuckDBConnection, batch: MicroBatch): Promise<void> {
-  const refused = await stageRecords(connection, batch.conversion, batch.records, batch.jsonDepthMax)
+export async function processMicroBatch(
+  connection: DuckDBConnection,
+  batch: MicroBatch,
+): Promise<void> {
+  const refused = await stageRecords(
+    connection,
+    batch.conversion,
+    batch.records,
+    batch.jsonDepthMax,
+  )
   const tally = await classify(connection, batch)
-  const aside = refused.filter((row) => row.record.offset >= (batch.setAside.from(null).get(row.partition) ?? 0))
+  const aside = refused.filter(
+    (row) => row.record.offset >= (batch.setAside.from(null).get(row.partition) ?? 0),
+  )
   await inTransaction(connection, async () => {
     for (const [table, { taken }] of tally.tables) {
       if (taken > 0) await connection.run(insertRows(batch, table))
     }
-    for (const insert of deadLetterInserts(batch, tally)) await connection.run(`INSERT INTO ${batch.deadLetters.current} ${insert}`)
+    for (const insert of deadLetterInserts(batch, tally))
+      await connection.run(`INSERT INTO ${batch.deadLetters.current} ${insert}`)
     await appendRefused(connection, batch, aside)
   })
   settle(batch, tally, refused, aside.length)
@@ -62,19 +73,30 @@ interface Tally {
 async function classify(connection: DuckDBConnection, batch: MicroBatch): Promise<Tally> {
   const { conversion, ranges, ledger, tables } = batch
   const sqlOf = (table: StreamTable) => conversion.tables.get(table.definition.name)
-  const uncounted = [...ranges].flatMap(([partition, range]) => ledger.uncounted(partition, range).map((part) => ({ partition, range: part })))
+  const uncounted = [...ranges].flatMap(([partition, range]) =>
+    ledger.uncounted(partition, range).map((part) => ({ partition, range: part })),
+  )
   const flags: string[] = []
   const sums: string[] = []
   tables.forEach((table, index) => {
     const sql = sqlOf(table)
     if (sql === undefined) return
-    flags.push(`${sql.matches} AS m${index}`, `${sql.matches} AND ${sql.fits} AS g${index}`, `${sql.matches} AND ${sql.fits} AND ${sql.keeps} AS k${index}`)
+    flags.push(
+      `${sql.matches} AS m${index}`,
+      `${sql.matches} AND ${sql.fits} AS g${index}`,
+      `${sql.matches} AND ${sql.fits} AND ${sql.keeps} AS k${index}`,
+    )
     if (!batch.filling.has(table)) return
     const aside = batch.setAside.from(table)
     sums.push(`count(*) FILTER (k${index} AND ${fromNext(table.next, ranges)}) AS taken${index}`)
-    sums.push(`count(*) FILTER (m${index} AND NOT g${index} AND ${fromNext(aside, ranges)}) AS misfits${index}`)
+    sums.push(
+      `count(*) FILTER (m${index} AND NOT g${index} AND ${fromNext(aside, ranges)}) AS misfits${index}`,
+    )
   })
-  const any = (letter: string) => tables.map((table, index) => (sqlOf(table) === undefined ? 'false' : `${letter}${index}`)).join(' OR ') || 'false'
+  const any = (letter: string) =>
+    tables
+      .map((table, index) => (sqlOf(table) === undefined ? 'false' : `${letter}${index}`))
+      .join(' OR ') || 'false'
   const aside = `(NOT known OR ${tables.map((table, index) => (sqlOf(table) === undefined ? 'false' : `(m${index} AND NOT g${index})`)).join(' OR ') || 'false'})`
   const [row] = await queryRows(
     connection,
@@ -94,9 +116,16 @@ async function classify(connection: DuckDBConnection, batch: MicroBatch): Promis
     ].join(', ')} FROM parsed)`,
   )
   const number = (name: string) => Number(row?.[name] ?? 0)
-  const counts = { inTables: number('in_tables'), filtered: number('filtered'), deadLetters: number('dead_letters') }
+  const counts = {
+    inTables: number('in_tables'),
+    filtered: number('filtered'),
+    deadLetters: number('dead_letters'),
+  }
   const unrouted = number('pending_all') - counts.inTables - counts.filtered - counts.deadLetters
-  const filling = tables.map((table, index) => [table, { taken: number(`taken${index}`), misfits: number(`misfits${index}`) }] as const)
+  const filling = tables.map(
+    (table, index) =>
+      [table, { taken: number(`taken${index}`), misfits: number(`misfits${index}`) }] as const,
+  )
   return {
     tables: new Map(filling.filter(([table]) => batch.filling.has(table))),
     undeclared: number('undeclared'),
@@ -106,9 +135,12 @@ async function classify(connection: DuckDBConnection, batch: MicroBatch): Promis
 
 function insertRows(batch: MicroBatch, table: StreamTable): string {
   const sql = batch.conversion.tables.get(table.definition.name)
-  if (sql === undefined) throw new TypeError(`table ${table.definition.name} does not read topic ${batch.topic}`)
+  if (sql === undefined)
+    throw new TypeError(`table ${table.definition.name} does not read topic ${batch.topic}`)
   const columns = sql.columns.map((column) => quoteName(column.name)).join(', ')
-  const condition = [sql.matches, sql.fits, sql.keeps, fromNext(table.next, batch.ranges)].join(' AND ')
+  const condition = [sql.matches, sql.fits, sql.keeps, fromNext(table.next, batch.ranges)].join(
+    ' AND ',
+  )
   return `INSERT INTO ${table.fresh.current} (${columns}) ${sql.selectRows(condition)}`
 }
 
@@ -117,13 +149,31 @@ function deadLetterInserts(batch: MicroBatch, tally: Tally): string[] {
   for (const [table, { misfits }] of tally.tables) {
     if (misfits === 0) continue
     const { name } = table.definition
-    inserts.push(misfitRows(batch.topic, name, batch.conversion, fromNext(batch.setAside.from(table), batch.ranges)))
+    inserts.push(
+      misfitRows(
+        batch.topic,
+        name,
+        batch.conversion,
+        fromNext(batch.setAside.from(table), batch.ranges),
+      ),
+    )
   }
-  if (tally.undeclared > 0) inserts.push(undeclaredRows(batch.topic, batch.conversion, fromNext(batch.setAside.from(null), batch.ranges)))
+  if (tally.undeclared > 0)
+    inserts.push(
+      undeclaredRows(
+        batch.topic,
+        batch.conversion,
+        fromNext(batch.setAside.from(null), batch.ranges),
+      ),
+    )
   return inserts
 }
 
-async function appendRefused(connection: DuckDBConnection, batch: MicroBatch, rows: readonly SetAside[]): Promise<void> {
+async function appendRefused(
+  connection: DuckDBConnection,
+  batch: MicroBatch,
+  rows: readonly SetAside[],
+): Promise<void> {
   if (rows.length === 0) return
   const appender = await connection.createAppender(batch.deadLetters.currentTable, freshSchema)
   for (const { partition, record, reason } of rows) {
@@ -141,12 +191,18 @@ async function appendRefused(connection: DuckDBConnection, batch: MicroBatch, ro
 }
 
 /** Brings the state in memory level with the transaction that has just been committed. */
-function settle(batch: MicroBatch, tally: Tally, refused: readonly SetAside[], refusedAside: number): void {
+function settle(
+  batch: MicroBatch,
+  tally: Tally,
+  refused: readonly SetAside[],
+  refusedAside: number,
+): void {
   const perRecord = batch.records.length === 0 ? 0 : batch.bytes / batch.records.length
   let setAside = refusedAside + tally.undeclared
   for (const [table, { taken, misfits }] of tally.tables) {
     table.fresh.added(taken, Math.ceil(taken * perRecord))
-    for (const [partition, { to }] of batch.ranges) table.next.set(partition, Math.max(to, table.next.get(partition) ?? 0))
+    for (const [partition, { to }] of batch.ranges)
+      table.next.set(partition, Math.max(to, table.next.get(partition) ?? 0))
     setAside += misfits
   }
   batch.setAside.advance(batch.ranges)
@@ -156,6 +212,8 @@ function settle(batch: MicroBatch, tally: Tally, refused: readonly SetAside[], r
       .uncounted(partition, batch.ranges.get(partition) ?? { from: 0, to: 0 })
       .some(({ from, to }) => record.offset >= from && record.offset < to),
   )
-  batch.ledger.add(batch.ranges, { ...tally.counts, deadLetters: tally.counts.deadLetters + counted.length })
+  batch.ledger.add(batch.ranges, {
+    ...tally.counts,
+    deadLetters: tally.counts.deadLetters + counted.length,
+  })
 }
-

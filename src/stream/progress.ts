@@ -16,7 +16,12 @@ export function openProgress(files: Files, path: string): Progress {
       const applied = Object.fromEntries(
         topics.map((topic) => [
           topic.topic.id,
-          Object.fromEntries(Array.from({ length: topic.topic.partitions }, (_, partition) => [partition, { offset: topic.head(partition) }])),
+          Object.fromEntries(
+            Array.from({ length: topic.topic.partitions }, (_, partition) => [
+              partition,
+              { offset: topic.head(partition) },
+            ]),
+          ),
         ]),
       )
       const text = JSON.stringify({ applied })

@@ -22,7 +22,13 @@ export class SetAsideOffsets {
 
   constructor(topicId: string, stored: Stored) {
     this.topicId = topicId
-    const offsets = (table: string) => new Map(Object.entries(stored[table]?.[topicId] ?? {}).map(([partition, offset]) => [Number(partition), Number(offset)]))
+    const offsets = (table: string) =>
+      new Map(
+        Object.entries(stored[table]?.[topicId] ?? {}).map(([partition, offset]) => [
+          Number(partition),
+          Number(offset),
+        ]),
+      )
     this.#committed = new Map(Object.keys(stored).map((table) => [table, offsets(table)]))
     this.#undeclared = offsets('')
   }
@@ -33,19 +39,27 @@ export class SetAsideOffsets {
     const committed = this.#committed.get(table.definition.name)
     if (committed === undefined) return table.next
     const partitions = new Set([...committed.keys(), ...table.next.keys()])
-    return new Map([...partitions].map((partition) => [partition, Math.max(committed.get(partition) ?? 0, table.next.get(partition) ?? 0)]))
+    return new Map(
+      [...partitions].map((partition) => [
+        partition,
+        Math.max(committed.get(partition) ?? 0, table.next.get(partition) ?? 0),
+      ]),
+    )
   }
 
   /** Marks the records of these ranges that fit no table as set aside. */
   advance(ranges: ReadonlyMap<number, OffsetRange>): void {
-    for (const [partition, { to }] of ranges) this.#undeclared.set(partition, Math.max(this.#undeclared.get(partition) ?? 0, to))
+    for (const [partition, { to }] of ranges)
+      this.#undeclared.set(partition, Math.max(this.#undeclared.get(partition) ?? 0, to))
   }
 
   /** Adds this topic's offsets to what a commit of the dead letters stores. */
   store(stored: Stored, tables: readonly StreamTable[]): void {
     const add = (table: string, offsets: ReadonlyMap<number, number>) => {
       const topics = (stored[table] ??= {})
-      topics[this.topicId] = Object.fromEntries([...offsets].map(([partition, offset]) => [String(partition), String(offset)]))
+      topics[this.topicId] = Object.fromEntries(
+        [...offsets].map(([partition, offset]) => [String(partition), String(offset)]),
+      )
     }
     add('', this.#undeclared)
     for (const table of tables) add(table.definition.name, this.from(table))

@@ -30,7 +30,9 @@ export async function stageRecords(
     if (reason !== undefined) refused.push({ ...placed, table: null, path: null, reason })
     return reason === undefined
   })
-  await connection.run('CREATE OR REPLACE TEMP TABLE staged (_partition INTEGER, _offset BIGINT, _ms BIGINT, raw VARCHAR, id VARCHAR)')
+  await connection.run(
+    'CREATE OR REPLACE TEMP TABLE staged (_partition INTEGER, _offset BIGINT, _ms BIGINT, raw VARCHAR, id VARCHAR)',
+  )
   await appendRows(connection, readable)
   await connection.run(
     `CREATE OR REPLACE TEMP TABLE parsed AS SELECT _partition, _offset, _ms, raw, id, ${parseList(conversion, 'raw')} FROM staged`,
@@ -39,22 +41,44 @@ export async function stageRecords(
   return [...refused, ...mended]
 }
 
-async function appendRows(connection: DuckDBConnection, records: readonly PlacedRecord[]): Promise<void> {
+async function appendRows(
+  connection: DuckDBConnection,
+  records: readonly PlacedRecord[],
+): Promise<void> {
   const appender = await connection.createAppender('staged', 'main', 'temp')
   for (let start = 0; start < records.length; start += chunkRows) {
     const rows = records.slice(start, start + chunkRows)
     const chunk = DuckDBDataChunk.create([INTEGER, BIGINT, BIGINT, VARCHAR, VARCHAR], rows.length)
-    chunk.setColumnValues(0, rows.map(({ partition }) => partition))
-    chunk.setColumnValues(1, rows.map(({ record }) => BigInt(record.offset)))
-    chunk.setColumnValues(2, rows.map(({ record }) => BigInt(record.timestampMs)))
-    chunk.setColumnValues(3, rows.map(({ record }) => textOf(record.value)))
-    chunk.setColumnValues(4, rows.map(({ record }) => clientEventId(record)))
+    chunk.setColumnValues(
+      0,
+      rows.map(({ partition }) => partition),
+    )
+    chunk.setColumnValues(
+      1,
+      rows.map(({ record }) => BigInt(record.offset)),
+    )
+    chunk.setColumnValues(
+      2,
+      rows.map(({ record }) => BigInt(record.timestampMs)),
+    )
+    chunk.setColumnValues(
+      3,
+      rows.map(({ record }) => textOf(record.value)),
+    )
+    chunk.setColumnValues(
+      4,
+      rows.map(({ record }) => clientEventId(record)),
+    )
     appender.appendDataChunk(chunk)
   }
   appender.closeSync()
 }
 
-const parseList = (conversion: TopicConversion, json: string) => conversion.parse(json).map((item, index) => `${item} AS f${index}`).join(', ')
+const parseList = (conversion: TopicConversion, json: string) =>
+  conversion
+    .parse(json)
+    .map((item, index) => `${item} AS f${index}`)
+    .join(', ')
 
 /**
  * DuckDB's JSON reader refuses what JavaScript's accepts (a lone surrogate), and both refuse what is not JSON. The first is
@@ -67,8 +91,13 @@ async function mendUnparsed(
 ): Promise<SetAside[]> {
   const unparsed = await findUnparsed(connection, records)
   if (unparsed.length === 0) return []
-  const copies = unparsed.map((placed) => ({ placed, copy: wellFormedCopy(textOf(placed.record.value) ?? '') }))
-  await connection.run('CREATE OR REPLACE TEMP TABLE mended (_partition INTEGER, _offset BIGINT, json VARCHAR)')
+  const copies = unparsed.map((placed) => ({
+    placed,
+    copy: wellFormedCopy(textOf(placed.record.value) ?? ''),
+  }))
+  await connection.run(
+    'CREATE OR REPLACE TEMP TABLE mended (_partition INTEGER, _offset BIGINT, json VARCHAR)',
+  )
   const appender = await connection.createAppender('mended', 'main', 'temp')
   for (const { placed, copy } of copies) {
     if (copy.json === undefined) continue
@@ -86,21 +115,40 @@ async function mendUnparsed(
   await connection.run('DELETE FROM parsed WHERE f0 IS NULL')
   return copies
     .filter(({ placed }) => refused.has(placed))
-    .map(({ placed, copy }) => ({ ...placed, table: null, path: null, reason: copy.reason ?? 'malformed JSON' }))
+    .map(({ placed, copy }) => ({
+      ...placed,
+      table: null,
+      path: null,
+      reason: copy.reason ?? 'malformed JSON',
+    }))
 }
 
-async function findUnparsed(connection: DuckDBConnection, records: readonly PlacedRecord[]): Promise<PlacedRecord[]> {
-  const rows = await queryRows(connection, 'SELECT _partition, _offset::VARCHAR AS _offset FROM parsed WHERE f0 IS NULL')
+async function findUnparsed(
+  connection: DuckDBConnection,
+  records: readonly PlacedRecord[],
+): Promise<PlacedRecord[]> {
+  const rows = await queryRows(
+    connection,
+    'SELECT _partition, _offset::VARCHAR AS _offset FROM parsed WHERE f0 IS NULL',
+  )
   if (rows.length === 0) return []
-  const places = new Set(rows.map((row) => `${String(row['_partition'])}/${String(row['_offset'])}`))
+  const places = new Set(
+    rows.map((row) => `${String(row['_partition'])}/${String(row['_offset'])}`),
+  )
   return records.filter((placed) => places.has(`${placed.partition}/${placed.record.offset}`))
 }
 
 function wellFormedCopy(text: string): { readonly json?: string; readonly reason?: string } {
   try {
-    return { json: JSON.stringify(JSON.parse(text), (_name, value: unknown) => (typeof value === 'string' ? value.toWellFormed() : value)) }
+    return {
+      json: JSON.stringify(JSON.parse(text), (_name, value: unknown) =>
+        typeof value === 'string' ? value.toWellFormed() : value,
+      ),
+    }
   } catch (error) {
-    return { reason: `malformed JSON: ${error instanceof Error ? error.message.slice(0, 200) : 'unreadable'}` }
+    return {
+      reason: `malformed JSON: ${error instanceof Error ? error.message.slice(0, 200) : 'unreadable'}`,
+    }
   }
 }
 
@@ -143,7 +191,9 @@ function measureDepth(bytes: Uint8Array, enough: number): number {
 }
 
 function textOf(value: Uint8Array | null): string | null {
-  return value === null ? null : Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString()
+  return value === null
+    ? null
+    : Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString()
 }
 
 /** The record header that the collector writes when the client gave an id of its own. */

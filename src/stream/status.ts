@@ -30,22 +30,46 @@ export interface TableSummary {
 /** Derived from offsets: the log's from the watermark, the stream's from its ledger. */
 export function summarizeTopic(topic: TopicStream, watermark: Watermark | undefined): TopicSummary {
   const limits = watermark === undefined ? [] : [...topic.limits(watermark).values()]
-  const kept = limits.reduce((sum, limit) => sum + limit.visibleOffset - limit.startOffset - limit.missingOffsets, 0)
+  const kept = limits.reduce(
+    (sum, limit) => sum + limit.visibleOffset - limit.startOffset - limit.missingOffsets,
+    0,
+  )
   const counts = topic.ledger.counts
   const inFlight = kept - totalOf(counts)
-  const uncounted = limits.reduce((sum, limit) => sum + uncountedOffsets(topic, limit.partition, limit.visibleOffset), 0)
-  return { name: topic.topic.name, kept, ...counts, inFlight, addsUp: inFlight >= 0 && inFlight <= uncounted }
+  const uncounted = limits.reduce(
+    (sum, limit) => sum + uncountedOffsets(topic, limit.partition, limit.visibleOffset),
+    0,
+  )
+  return {
+    name: topic.topic.name,
+    kept,
+    ...counts,
+    inFlight,
+    addsUp: inFlight >= 0 && inFlight <= uncounted,
+  }
 }
 
 /** Offsets that the ledger has not counted: the records on the way are at most as many, and exactly as many where there is no gap. */
 function uncountedOffsets(topic: TopicStream, partition: number, end: number): number {
   const entry = topic.ledger.partitions.get(partition)
-  return entry === undefined ? end : Math.max(0, end - entry.counted) + (entry.resumed - entry.recounted)
+  return entry === undefined
+    ? end
+    : Math.max(0, end - entry.counted) + (entry.resumed - entry.recounted)
 }
 
-export function summarizeTable(topic: TopicStream | undefined, table: StreamTable, watermark: Watermark | undefined): TableSummary {
-  const lagRecords = topic === undefined || watermark === undefined ? 0 : tableLag(topic, table, watermark)
-  const state = table.failure !== null ? 'failing' : topic !== undefined && !topic.isLevel(table) ? 'filling' : 'level'
+export function summarizeTable(
+  topic: TopicStream | undefined,
+  table: StreamTable,
+  watermark: Watermark | undefined,
+): TableSummary {
+  const lagRecords =
+    topic === undefined || watermark === undefined ? 0 : tableLag(topic, table, watermark)
+  const state =
+    table.failure !== null
+      ? 'failing'
+      : topic !== undefined && !topic.isLevel(table)
+        ? 'filling'
+        : 'level'
   return {
     namespace: table.lake.namespace,
     name: table.definition.name,
@@ -58,19 +82,33 @@ export function summarizeTable(topic: TopicStream | undefined, table: StreamTabl
 }
 
 function tableLag(topic: TopicStream, table: StreamTable, watermark: Watermark): number {
-  return [...topic.limits(watermark)].reduce((sum, [partition, limit]) => sum + Math.max(0, limit.visibleOffset - topic.applied(table, partition)), 0)
+  return [...topic.limits(watermark)].reduce(
+    (sum, [partition, limit]) =>
+      sum + Math.max(0, limit.visibleOffset - topic.applied(table, partition)),
+    0,
+  )
 }
 
 /** One line for each thing that needs a look. `connection` reads the dead letters. */
-export async function attentionLines(stream: Stream, connection: DuckDBConnection): Promise<string[]> {
+export async function attentionLines(
+  stream: Stream,
+  connection: DuckDBConnection,
+): Promise<string[]> {
   const lines: string[] = []
-  for (const [topic, failure] of stream.failures) lines.push(`topic ${topic} is not read: ${failure.reason} (tried ${failure.attempts} times)`)
+  for (const [topic, failure] of stream.failures)
+    lines.push(`topic ${topic} is not read: ${failure.reason} (tried ${failure.attempts} times)`)
   for (const table of stream.tables) {
-    if (table.failure !== null) lines.push(`table ${table.definition.name} can't be committed: ${table.failure.reason} (tried ${table.failure.attempts} times; its rows stay visible)`)
+    if (table.failure !== null)
+      lines.push(
+        `table ${table.definition.name} can't be committed: ${table.failure.reason} (tried ${table.failure.attempts} times; its rows stay visible)`,
+      )
   }
   for (const topic of stream.topics) {
     const { unrouted } = topic.ledger.counts
-    if (unrouted > 0) lines.push(`${count(unrouted)} of ${topic.topic.name} ${unrouted === 1 ? 'is' : 'are'} in no table: no table takes their type`)
+    if (unrouted > 0)
+      lines.push(
+        `${count(unrouted)} of ${topic.topic.name} ${unrouted === 1 ? 'is' : 'are'} in no table: no table takes their type`,
+      )
   }
   return [...lines, ...(await setAsideLines(connection))]
 }
@@ -89,4 +127,5 @@ async function setAsideLines(connection: DuckDBConnection): Promise<string[]> {
   })
 }
 
-const count = (events: number) => `${events.toLocaleString('en-US')} ${events === 1 ? 'event' : 'events'}`
+const count = (events: number) =>
+  `${events.toLocaleString('en-US')} ${events === 1 ? 'event' : 'events'}`

@@ -34,7 +34,10 @@ export function offsetsText(topicId: string, offsets: ReadonlyMap<number, number
 }
 
 /** SQL condition over `parsed` for the records at or above the next offsets; `true` when the ranges hold no others. */
-export function fromNext(next: ReadonlyMap<number, number>, ranges: ReadonlyMap<number, OffsetRange>): string {
+export function fromNext(
+  next: ReadonlyMap<number, number>,
+  ranges: ReadonlyMap<number, OffsetRange>,
+): string {
   const conditions: string[] = []
   let whole = true
   for (const [partition, { from, to }] of ranges) {
@@ -47,7 +50,9 @@ export function fromNext(next: ReadonlyMap<number, number>, ranges: ReadonlyMap<
 }
 
 /** SQL condition over `parsed` for the records in these ranges. */
-export function inRanges(ranges: readonly { readonly partition: number; readonly range: OffsetRange }[]): string {
+export function inRanges(
+  ranges: readonly { readonly partition: number; readonly range: OffsetRange }[],
+): string {
   if (ranges.length === 0) return 'false'
   return `(${ranges.map(({ partition, range }) => `(_partition = ${partition} AND _offset >= ${range.from} AND _offset < ${range.to})`).join(' OR ')})`
 }

@@ -89,7 +89,12 @@ export class Stream {
     this.deadLetters = parts.deadLetters
     this.reader = new LogReader(options.files, join(options.dataFolder, 'log'))
     const committer = new Committer({ ...options, writer: this.#writer, exporter: parts.exporter })
-    this.#schedule = new CommitSchedule({ ...options, committer, deadLetters: this.deadLetters, syncLog: (topic) => this.#syncLog(topic) })
+    this.#schedule = new CommitSchedule({
+      ...options,
+      committer,
+      deadLetters: this.deadLetters,
+      syncLog: (topic) => this.#syncLog(topic),
+    })
     this.#progress = openProgress(options.files, join(options.dataFolder, 'lake', 'progress'))
   }
 
@@ -100,7 +105,12 @@ export class Stream {
     const writer = await options.instance.connect()
     const exporter = await options.instance.connect()
     const guarded = new Exclusive(writer)
-    const tableSet = new TableSet({ files: options.files, clock: options.clock, lakeFolder, writer: guarded })
+    const tableSet = new TableSet({
+      files: options.files,
+      clock: options.clock,
+      lakeFolder,
+      writer: guarded,
+    })
     const deadLetters = await tableSet.openDeadLetters()
     const ledgers = await loadLedgers(options.files, join(lakeFolder, 'ledger'))
     return new Stream(options, { writer, exporter, guarded, tableSet, deadLetters, ledgers })
@@ -133,9 +143,14 @@ export class Stream {
       const failed = await this.#flush()
       const [first] = failed
       if (first?.failure) {
-        throw new QuestlogError('DATA_UNUSABLE', `the definition can't change while table ${first.definition.name} can't be committed: ${first.failure.reason}`)
+        throw new QuestlogError(
+          'DATA_UNUSABLE',
+          `the definition can't change while table ${first.definition.name} can't be committed: ${first.failure.reason}`,
+        )
       }
-      this.#tables = await this.#tableSet.apply(definition, this.#tables, (table) => this.#endOffsets(table))
+      this.#tables = await this.#tableSet.apply(definition, this.#tables, (table) =>
+        this.#endOffsets(table),
+      )
       this.#definition = definition
       this.#topics = []
       await this.#attachTopics()
@@ -155,7 +170,8 @@ export class Stream {
     this.wake()
     await this.#loop
     if (this.#fatal) return this.#tables
-    while ((await this.#turn.run(() => this.#step())) && this.failures.size === 0) await this.#options.clock.sleep(0)
+    while ((await this.#turn.run(() => this.#step())) && this.failures.size === 0)
+      await this.#options.clock.sleep(0)
     const failed = await this.#flush()
     await this.#saveLedgers()
     this.#progress.write(this.#topics)
@@ -185,7 +201,11 @@ export class Stream {
     while (!signal.aborted) {
       if (this.#steps >= enoughSteps && this.#isLevel(target, names)) return
       const leftMs = endMs - clock.monotonicMs()
-      if (leftMs <= 0) throw new QuestlogError('CATCHING_UP', `the tables were not level with the log within ${settings.catchUpTimeoutMs} ms`)
+      if (leftMs <= 0)
+        throw new QuestlogError(
+          'CATCHING_UP',
+          `the tables were not level with the log within ${settings.catchUpTimeoutMs} ms`,
+        )
       const stepped = this.#nextStep()
       this.wake()
       await Promise.race([stepped.promise, clock.sleep(leftMs, signal)])
@@ -194,13 +214,17 @@ export class Stream {
   }
 
   #isLevel(target: Watermark, names: readonly string[] | null): boolean {
-    const wanted = names === null || names.some((name) => name === 'dead_letters') ? null : new Set(names)
+    const wanted =
+      names === null || names.some((name) => name === 'dead_letters') ? null : new Set(names)
     return this.#topics.every((topic) => {
       const limits = topic.limits(target)
-      const tables = topic.tables.filter((table) => wanted === null || wanted.has(table.definition.name))
+      const tables = topic.tables.filter(
+        (table) => wanted === null || wanted.has(table.definition.name),
+      )
       return [...limits].every(
         ([partition, { visibleOffset }]) =>
-          tables.every((table) => topic.applied(table, partition) >= visibleOffset) && (wanted !== null || topic.head(partition) >= visibleOffset),
+          tables.every((table) => topic.applied(table, partition) >= visibleOffset) &&
+          (wanted !== null || topic.head(partition) >= visibleOffset),
       )
     })
   }
@@ -218,7 +242,9 @@ export class Stream {
     const { clock, settings } = this.#options
     while (!this.#stopping) {
       this.#wake = new AbortController()
-      const worked = await this.#turn.run(() => this.#step()).catch((error: unknown) => this.#die(error))
+      const worked = await this.#turn
+        .run(() => this.#step())
+        .catch((error: unknown) => this.#die(error))
       if (this.#fatal) return
       this.#steps++
       for (const resolve of this.#waiters) resolve()
@@ -251,8 +277,15 @@ export class Stream {
       return worked
     } catch (error) {
       const attempts = (failure?.attempts ?? 0) + 1
-      const delayMs = Math.min(this.#options.settings.commitRetryDelayMs * 2 ** (attempts - 1), 60_000)
-      this.failures.set(name, { reason: commitFailureReason(error), attempts, retryAtMs: nowMs + delayMs })
+      const delayMs = Math.min(
+        this.#options.settings.commitRetryDelayMs * 2 ** (attempts - 1),
+        60_000,
+      )
+      this.failures.set(name, {
+        reason: commitFailureReason(error),
+        attempts,
+        retryAtMs: nowMs + delayMs,
+      })
       this.#options.logger.error('topic stopped', { topic: name, attempts, error })
       return false
     }
@@ -264,14 +297,22 @@ export class Stream {
     this.#incarnation = watermark.incarnation
     for (const topic of this.#topics) {
       for (const [partition, limit] of topic.limits(watermark)) {
-        const ahead = topic.tables.find((table) => topic.applied(table, partition) > limit.visibleOffset)
-        if (ahead !== undefined) throw new Error(`the log of ${topic.topic.name}-${partition} ends below what table ${ahead.definition.name} has read`)
+        const ahead = topic.tables.find(
+          (table) => topic.applied(table, partition) > limit.visibleOffset,
+        )
+        if (ahead !== undefined)
+          throw new Error(
+            `the log of ${topic.topic.name}-${partition} ends below what table ${ahead.definition.name} has read`,
+          )
       }
     }
   }
 
   #unattached(): boolean {
-    const topics = new Set([...(this.#definition?.topics ?? []).map((topic) => topic.name), ...this.#tables.map((table) => table.definition.topic)])
+    const topics = new Set([
+      ...(this.#definition?.topics ?? []).map((topic) => topic.name),
+      ...this.#tables.map((table) => table.definition.topic),
+    ])
     return this.#topics.length < topics.size
   }
 
@@ -279,8 +320,18 @@ export class Stream {
     const definition = this.#definition
     if (definition === undefined) return
     const known = await this.reader.topics()
-    const names = new Set([...definition.topics.map((topic) => topic.name), ...definition.tables.map((table) => table.topic)])
-    const attached = [...names].map((name) => this.#topics.find((topic) => topic.topic.name === name) ?? this.#attach(definition, known.find((topic) => topic.name === name)))
+    const names = new Set([
+      ...definition.topics.map((topic) => topic.name),
+      ...definition.tables.map((table) => table.topic),
+    ])
+    const attached = [...names].map(
+      (name) =>
+        this.#topics.find((topic) => topic.topic.name === name) ??
+        this.#attach(
+          definition,
+          known.find((topic) => topic.name === name),
+        ),
+    )
     this.#topics = attached.filter((topic) => topic !== undefined)
   }
 
@@ -288,19 +339,43 @@ export class Stream {
     if (topic === undefined) return undefined
     const tables = this.#tables.filter((table) => table.definition.topic === topic.name)
     for (const table of tables) {
-      for (const [partition, offset] of committedOffsets(table.lake, topic.id)) table.next.set(partition, offset)
+      for (const [partition, offset] of committedOffsets(table.lake, topic.id))
+        table.next.set(partition, offset)
     }
     const key = ledgerKey(definition, topic.name)
     const stored = this.#ledgers.get(topic.id)
     const ledger = stored?.key === key ? stored : new TopicLedger(key)
     this.#ledgers.set(topic.id, ledger)
-    const setAside = new SetAsideOffsets(topic.id, parseSetAside(this.deadLetters.lake.properties[setAsideProperty]))
-    const context = { reader: this.reader, writer: this.#writer, deadLetters: this.deadLetters.fresh, settings: this.#options.settings }
-    const stream = new TopicStream({ topic, conversion: convertTopic(definition, topic.name), tables, ledger, setAside, context })
-    const starts = new Map((this.reader.watermark()?.partitions ?? []).filter((entry) => entry.topicId === topic.id).map((entry) => [entry.partition, entry.startOffset]))
+    const setAside = new SetAsideOffsets(
+      topic.id,
+      parseSetAside(this.deadLetters.lake.properties[setAsideProperty]),
+    )
+    const context = {
+      reader: this.reader,
+      writer: this.#writer,
+      deadLetters: this.deadLetters.fresh,
+      settings: this.#options.settings,
+    }
+    const stream = new TopicStream({
+      topic,
+      conversion: convertTopic(definition, topic.name),
+      tables,
+      ledger,
+      setAside,
+      context,
+    })
+    const starts = new Map(
+      (this.reader.watermark()?.partitions ?? [])
+        .filter((entry) => entry.topicId === topic.id)
+        .map((entry) => [entry.partition, entry.startOffset]),
+    )
     for (let partition = 0; partition < topic.partitions; partition++) {
       const start = starts.get(partition) ?? 0
-      ledger.begin(partition, start, Math.max(start, tables.length === 0 ? start : stream.head(partition)))
+      ledger.begin(
+        partition,
+        start,
+        Math.max(start, tables.length === 0 ? start : stream.head(partition)),
+      )
     }
     return stream
   }
@@ -308,8 +383,15 @@ export class Stream {
   /** The offsets of a table that starts with what comes next. */
   async #endOffsets(table: TableDefinition): Promise<string | undefined> {
     const topic = (await this.reader.topics()).find(({ name }) => name === table.topic)
-    const entries = (this.reader.watermark()?.partitions ?? []).filter((entry) => entry.topicId === topic?.id)
-    return topic === undefined ? undefined : offsetsText(topic.id, new Map(entries.map((entry) => [entry.partition, entry.visibleOffset])))
+    const entries = (this.reader.watermark()?.partitions ?? []).filter(
+      (entry) => entry.topicId === topic?.id,
+    )
+    return topic === undefined
+      ? undefined
+      : offsetsText(
+          topic.id,
+          new Map(entries.map((entry) => [entry.partition, entry.visibleOffset])),
+        )
   }
 
   /** Commits everything that is fresh; a table that is lost ends the stream. */
@@ -339,13 +421,18 @@ export class Stream {
     const watermark = this.reader.watermark()
     if (watermark === undefined) return
     for (const [partition, limit] of topic.limits(watermark)) {
-      if (limit.syncedOffset < limit.visibleOffset) await this.reader.syncSegment(topic.topic, partition, limit.segmentBaseOffset)
+      if (limit.syncedOffset < limit.visibleOffset)
+        await this.reader.syncSegment(topic.topic, partition, limit.segmentBaseOffset)
     }
   }
 
   async #saveLedgers(): Promise<void> {
     const current = new Map(this.#topics.map((topic) => [topic.topic.id, topic.ledger]))
-    await saveLedgers(this.#options.files, join(this.#options.dataFolder, 'lake', 'ledger'), current)
+    await saveLedgers(
+      this.#options.files,
+      join(this.#options.dataFolder, 'lake', 'ledger'),
+      current,
+    )
   }
 
   #die(error: unknown): false {

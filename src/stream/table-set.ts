@@ -33,9 +33,16 @@ export class TableSet {
 
   /** `questlog.dead_letters`, created if it is missing, with its view. */
   async openDeadLetters(): Promise<{ lake: LakeTable; fresh: FreshRows }> {
-    const lake = await this.#openOrCreate(deadLetterNamespace, deadLetterTable, deadLetterColumns, {})
+    const lake = await this.#openOrCreate(
+      deadLetterNamespace,
+      deadLetterTable,
+      deadLetterColumns,
+      {},
+    )
     const fresh = this.#freshRows(lake, deadLetterColumns, await snapshotPart(lake))
-    await this.#options.writer.run((connection) => inTransaction(connection, () => fresh.create(connection)))
+    await this.#options.writer.run((connection) =>
+      inTransaction(connection, () => fresh.create(connection)),
+    )
     return { lake, fresh }
   }
 
@@ -52,16 +59,31 @@ export class TableSet {
     const tables: StreamTable[] = []
     for (const table of definition.tables) {
       const offsets = table.from === 'latest' ? await startOffsets(table) : undefined
-      const lake = await this.#openOrCreate(definition.namespace, table.name, table.columns, offsets === undefined ? {} : { [offsetsProperty]: offsets, [startOffsetsProperty]: offsets })
+      const lake = await this.#openOrCreate(
+        definition.namespace,
+        table.name,
+        table.columns,
+        offsets === undefined
+          ? {}
+          : { [offsetsProperty]: offsets, [startOffsetsProperty]: offsets },
+      )
       await lake.evolve(table.columns)
       const fresh = this.#freshRows(lake, table.columns, await snapshotPart(lake))
-      tables.push({ definition: table, lake, fresh, next: new Map(), committedAtMs: this.#options.clock.monotonicMs(), failure: null })
+      tables.push({
+        definition: table,
+        lake,
+        fresh,
+        next: new Map(),
+        committedAtMs: this.#options.clock.monotonicMs(),
+        failure: null,
+      })
     }
     const others = await this.#unnamed(definition)
     await this.#options.writer.run((connection) =>
       inTransaction(connection, async () => {
         for (const { fresh } of tables) await fresh.create(connection)
-        for (const { lake, part } of others) await createSnapshotViews(connection, lake.namespace, lake.name, part)
+        for (const { lake, part } of others)
+          await createSnapshotViews(connection, lake.namespace, lake.name, part)
         for (const { fresh } of before) await fresh.drop(connection)
       }),
     )
@@ -72,17 +94,42 @@ export class TableSet {
     const { files, lakeFolder } = this.#options
     const named = new Set(definition.tables.map((table) => table.name))
     const found = await listTables(files, lakeFolder)
-    const others = found.filter(({ namespace, name }) => namespace !== deadLetterNamespace && !(namespace === definition.namespace && named.has(name)))
-    const opened = await Promise.all(others.map(({ namespace, name }) => openTable({ ...this.#options, namespace, name })))
-    return Promise.all(opened.filter((lake) => lake !== undefined).map(async (lake) => ({ lake, part: await snapshotPart(lake) })))
+    const others = found.filter(
+      ({ namespace, name }) =>
+        namespace !== deadLetterNamespace &&
+        !(namespace === definition.namespace && named.has(name)),
+    )
+    const opened = await Promise.all(
+      others.map(({ namespace, name }) => openTable({ ...this.#options, namespace, name })),
+    )
+    return Promise.all(
+      opened
+        .filter((lake) => lake !== undefined)
+        .map(async (lake) => ({ lake, part: await snapshotPart(lake) })),
+    )
   }
 
-  #freshRows(lake: LakeTable, columns: readonly Column[], part: { scan: string; recordCount: number }): FreshRows {
+  #freshRows(
+    lake: LakeTable,
+    columns: readonly Column[],
+    part: { scan: string; recordCount: number },
+  ): FreshRows {
     return new FreshRows(lake.namespace, lake.name, columns, part, () => ++this.#generation)
   }
 
-  async #openOrCreate(namespace: string, name: string, columns: readonly Column[], properties: Readonly<Record<string, string>>): Promise<LakeTable> {
-    const location = { files: this.#options.files, clock: this.#options.clock, lakeFolder: this.#options.lakeFolder, namespace, name }
+  async #openOrCreate(
+    namespace: string,
+    name: string,
+    columns: readonly Column[],
+    properties: Readonly<Record<string, string>>,
+  ): Promise<LakeTable> {
+    const location = {
+      files: this.#options.files,
+      clock: this.#options.clock,
+      lakeFolder: this.#options.lakeFolder,
+      namespace,
+      name,
+    }
     return (await openTable(location)) ?? createTable(location, columns, properties)
   }
 }

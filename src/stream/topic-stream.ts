@@ -42,7 +42,14 @@ export class TopicStream {
   readonly setAside: SetAsideOffsets
   readonly #context: TopicContext
 
-  constructor(parts: { topic: Topic; conversion: TopicConversion; tables: readonly StreamTable[]; ledger: TopicLedger; setAside: SetAsideOffsets; context: TopicContext }) {
+  constructor(parts: {
+    topic: Topic
+    conversion: TopicConversion
+    tables: readonly StreamTable[]
+    ledger: TopicLedger
+    setAside: SetAsideOffsets
+    context: TopicContext
+  }) {
     this.topic = parts.topic
     this.conversion = parts.conversion
     this.tables = parts.tables
@@ -63,7 +70,9 @@ export class TopicStream {
   }
 
   isLevel(table: StreamTable): boolean {
-    return this.#partitions().every((partition) => this.applied(table, partition) >= this.head(partition))
+    return this.#partitions().every(
+      (partition) => this.applied(table, partition) >= this.head(partition),
+    )
   }
 
   /** One step of the shared pass and, if something is behind, one of the backfill. False when there was nothing to do. */
@@ -76,7 +85,11 @@ export class TopicStream {
 
   /** The watermark's entries for this topic. */
   limits(watermark: Watermark): ReadonlyMap<number, PartitionWatermark> {
-    return new Map(watermark.partitions.filter((entry) => entry.topicId === this.topic.id).map((entry) => [entry.partition, entry]))
+    return new Map(
+      watermark.partitions
+        .filter((entry) => entry.topicId === this.topic.id)
+        .map((entry) => [entry.partition, entry]),
+    )
   }
 
   #partitions(): number[] {
@@ -85,17 +98,31 @@ export class TopicStream {
 
   async #advance(limits: ReadonlyMap<number, PartitionWatermark>): Promise<boolean> {
     const from = new Map(this.#partitions().map((partition) => [partition, this.head(partition)]))
-    const chunk = await this.#read(from, limits, (partition) => limits.get(partition)?.visibleOffset ?? 0, this.#context.settings.batchBytesMax)
+    const chunk = await this.#read(
+      from,
+      limits,
+      (partition) => limits.get(partition)?.visibleOffset ?? 0,
+      this.#context.settings.batchBytesMax,
+    )
     if (chunk.ranges.size === 0) return false
-    await this.#process(chunk, this.tables.filter((table) => this.isLevel(table)))
+    await this.#process(
+      chunk,
+      this.tables.filter((table) => this.isLevel(table)),
+    )
     return true
   }
 
-  async #backfill(limits: ReadonlyMap<number, PartitionWatermark>, busy: boolean): Promise<boolean> {
+  async #backfill(
+    limits: ReadonlyMap<number, PartitionWatermark>,
+    busy: boolean,
+  ): Promise<boolean> {
     const behind = this.tables.filter((table) => !this.isLevel(table))
     const from = new Map<number, number>()
     for (const partition of this.#partitions()) {
-      const places = [this.ledger.nextOffset(partition), ...behind.map((table) => this.applied(table, partition))]
+      const places = [
+        this.ledger.nextOffset(partition),
+        ...behind.map((table) => this.applied(table, partition)),
+      ]
       const start = Math.max(Math.min(...places), limits.get(partition)?.startOffset ?? 0)
       if (start < this.head(partition)) from.set(partition, start)
     }
@@ -137,12 +164,19 @@ export class TopicStream {
     for (const [partition, start] of from) {
       const limit = limits.get(partition)
       if (limit === undefined || start >= end(partition) || chunk.bytes >= bytesMax) continue
-      const read = await this.#context.reader.read(this.topic, partition, start, limit, bytesMax - chunk.bytes)
+      const read = await this.#context.reader.read(
+        this.topic,
+        partition,
+        start,
+        limit,
+        bytesMax - chunk.bytes,
+      )
       const to = Math.min(read.nextOffset, end(partition))
       if (to <= start) continue
       for (const batch of read.batches) {
         for (const record of decodeRecords(batch)) {
-          if (record.offset >= start && record.offset < to) chunk.records.push({ partition, record })
+          if (record.offset >= start && record.offset < to)
+            chunk.records.push({ partition, record })
         }
       }
       chunk.ranges.set(partition, { from: start, to })
