@@ -132,9 +132,7 @@ export function isNotice(message: unknown): message is ChildNotice {
 }
 
 function isRequest(message: unknown): message is RequestMessage {
-  return (
-    typeof message === 'object' && message !== null && 'id' in message && 'request' in message
-  )
+  return typeof message === 'object' && message !== null && 'id' in message && 'request' in message
 }
 
 function isResponse(message: unknown): message is ResponseMessage {

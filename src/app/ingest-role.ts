@@ -1,0 +1,167 @@
+import { join } from 'node:path'
+import { createCollector, type Collector } from '../collect/collector.ts'
+import { createLineWriter, type LineWriter } from '../core/host.ts'
+import type { HealthReport, Metric } from '../core/metrics.ts'
+import { openEventLog, type EventLog } from '../log/event-log.ts'
+import type { Definition } from '../plan/definition.ts'
+import { createBacklog } from './backlog.ts'
+import { readFloors } from './floors.ts'
+import type { IngestRole, IngestStatus, LogTopicStatus, RoleOptions } from './roles.ts'
+import { formatBytes, formatMany } from './words.ts'
+
+/** Starts the log, then the collector on it. */
+export async function startIngest(options: RoleOptions): Promise<IngestRole> {
+  const { data, files, clock, logger, settings } = options
+  const log = await openEventLog({
+    files,
+    clock,
+    logger,
+    folder: join(data, 'log'),
+    settings,
+    floors: await readFloors(files, clock, data),
+    repair: options.repair,
+  })
+  try {
+    await createMissingTopics(log, options.definition)
+    return await startCollector(options, log)
+  } catch (error) {
+    await log.close()
+    throw error
+  }
+}
+
+async function startCollector(options: RoleOptions, log: EventLog): Promise<IngestRole> {
+  const { data, files, clock, logger, settings } = options
+  const progress = files.openShared(join(data, 'lake', 'progress'), 'read')
+  const backlogBytes = createBacklog(progress, () => log.states(), clock)
+  const writer = options.accessLog ? createLineWriter(1) : null
+  const collector = createCollector({
+    log,
+    settings,
+    clock,
+    logger,
+    definition: options.definition,
+    accessLog: writer === null ? null : (line) => writer.line(line),
+    health: () => describeHealth(log),
+    metrics: () => logMetrics(log, backlogBytes()),
+    backlogBytes,
+  })
+  const collectorPort = await collector.listen(options.host, options.port)
+  return {
+    collectorPort,
+    async activate(version) {
+      const definition = await options.loadDefinition(version)
+      await createMissingTopics(log, definition)
+      collector.replaceDefinition(definition)
+      logger.info('definition activated', { version })
+    },
+    status: async () => describeStatus(log, collector, backlogBytes()),
+    createTopic: (spec) => log.createTopic(spec),
+    listTopics: async () => log.topics(),
+    stop: async () => stopIngest(collector, log, writer, () => progress.close()),
+  }
+}
+
+async function stopIngest(
+  collector: Collector,
+  log: EventLog,
+  writer: LineWriter | null,
+  release: () => void,
+): Promise<readonly string[]> {
+  await collector.close()
+  await log.close()
+  release()
+  await writer?.flush()
+  const bytes = log.states().reduce((sum, state) => sum + state.bytes, 0)
+  return [`every answered event is on the log (${formatBytes(bytes)})`]
+}
+
+async function createMissingTopics(log: EventLog, definition: Definition): Promise<void> {
+  for (const { name, partitions, configs } of definition.topics) {
+    if (log.topic(name) === undefined) await log.createTopic({ name, partitions, configs })
+  }
+}
+
+/** Not ready when a partition takes no more records. */
+function describeHealth(log: EventLog): HealthReport {
+  const reasons = log
+    .states()
+    .flatMap(({ topic, partition, offline }) =>
+      offline === null ? [] : [`${topic}/${partition} is offline: ${offline}`],
+    )
+  return { ready: reasons.length === 0, reasons }
+}
+
+function describeStatus(log: EventLog, collector: Collector, backlogBytes: number): IngestStatus {
+  return {
+    topics: log.topics().map(({ name, partitions }) => describeTopic(log, name, partitions)),
+    backlogBytes: Math.round(backlogBytes),
+    unknownPaths: collector.unknownPaths(),
+    attention: [...describeHealth(log).reasons, ...gapLines(log)],
+    memoryBytes: process.memoryUsage.rss(),
+  }
+}
+
+function describeTopic(log: EventLog, name: string, partitions: number): LogTopicStatus {
+  const states = log.states().filter((state) => state.topic === name)
+  const kept = states.reduce(
+    (sum, state) => sum + state.visibleOffset - state.startOffset - state.missingOffsets,
+    0,
+  )
+  const bytes = states.reduce((sum, state) => sum + state.bytes, 0)
+  return { name, partitions, kept, bytes }
+}
+
+function gapLines(log: EventLog): string[] {
+  return log
+    .states()
+    .filter((state) => state.missingOffsets > 0)
+    .map(
+      ({ topic, partition, missingOffsets }) =>
+        `${topic}/${partition} has ${formatMany(missingOffsets, 'offset')} without a record, from a restart or a repair`,
+    )
+}
+
+function logMetrics(log: EventLog, backlogBytes: number): readonly Metric[] {
+  const states = log.states()
+  const perPartition = (
+    name: string,
+    help: string,
+    pick: (state: (typeof states)[number]) => number,
+  ): Metric => ({
+    name,
+    help,
+    type: 'gauge',
+    values: states.map((state) => ({
+      labels: { topic: state.topic, partition: String(state.partition) },
+      value: pick(state),
+    })),
+  })
+  return [
+    perPartition(
+      'questlog_log_end_offset',
+      'Next offset to be acknowledged.',
+      (state) => state.visibleOffset,
+    ),
+    perPartition(
+      'questlog_log_start_offset',
+      'First offset that the log holds.',
+      (state) => state.startOffset,
+    ),
+    perPartition('questlog_log_bytes', 'Bytes of the segments.', (state) => state.bytes),
+    perPartition(
+      'questlog_log_pending_bytes',
+      'Bytes that wait for their sync.',
+      (state) => state.pendingBytes,
+    ),
+    perPartition('questlog_log_offline', '1 when the partition takes no more records.', (state) =>
+      state.offline === null ? 0 : 1,
+    ),
+    {
+      name: 'questlog_backlog_bytes',
+      help: 'Bytes of log that wait for the tables.',
+      type: 'gauge',
+      values: [{ value: Math.round(backlogBytes) }],
+    },
+  ]
+}

@@ -1,0 +1,123 @@
+import type { CommandDef } from 'citty'
+
+/** A command: its words, one line about it, and its code, loaded when it is called. `run` answers with the exit code. */
+export interface CommandRow {
+  readonly words: readonly string[]
+  readonly summary: string
+  readonly load: () => Promise<CommandDef>
+}
+
+interface CommandGroup {
+  readonly title: string
+  readonly rows: readonly CommandRow[]
+}
+
+/** A command keeps the types of its own arguments; the list forgets them. */
+function row(words: string, summary: string, load: () => Promise<unknown>): CommandRow {
+  return { words: words.split(' '), summary, load: async () => (await load()) as CommandDef } // made by defineCommand
+}
+
+/** All commands, in the order of the overview. */
+export const commandGroups: readonly CommandGroup[] = [
+  {
+    title: 'Run',
+    rows: [
+      row(
+        'init',
+        'write a commented questlog.config.ts',
+        async () => (await import('./commands/init.ts')).initCommand,
+      ),
+      row(
+        'check',
+        'say what the definition file declares, or what is wrong and where',
+        async () => (await import('./commands/check.ts')).checkCommand,
+      ),
+      row(
+        'up',
+        'start everything (-d: in the background)',
+        async () => (await import('./commands/up.ts')).upCommand,
+      ),
+      row(
+        'ps',
+        'what runs, and where every event is',
+        async () => (await import('./commands/ps.ts')).psCommand,
+      ),
+      row(
+        'logs',
+        'what the processes say of themselves',
+        async () => (await import('./commands/logs.ts')).logsCommand,
+      ),
+      row(
+        'down',
+        'stop; nothing is deleted',
+        async () => (await import('./commands/down.ts')).downCommand,
+      ),
+    ],
+  },
+  {
+    title: 'Ask',
+    rows: [
+      row(
+        'sql',
+        'ask the tables; everything answered before is included',
+        async () => (await import('./commands/sql.ts')).sqlCommand,
+      ),
+      row(
+        'tail',
+        'print the events of a topic, and follow it',
+        async () => (await import('./commands/tail.ts')).tailCommand,
+      ),
+      row(
+        'where',
+        'where one answered event is',
+        async () => (await import('./commands/where.ts')).whereCommand,
+      ),
+      row(
+        'audit',
+        'count everything again, from the log and the tables',
+        async () => (await import('./commands/audit.ts')).auditCommand,
+      ),
+    ],
+  },
+  {
+    title: 'Topics',
+    rows: [
+      row(
+        'topics create',
+        'create a topic',
+        async () => (await import('./commands/topics-create.ts')).topicsCreateCommand,
+      ),
+      row(
+        'topics list',
+        'the names of all topics',
+        async () => (await import('./commands/topics-list.ts')).topicsListCommand,
+      ),
+      row(
+        'topics describe',
+        'partitions and configs of topics',
+        async () => (await import('./commands/topics-describe.ts')).topicsDescribeCommand,
+      ),
+    ],
+  },
+  {
+    title: 'About',
+    rows: [
+      row(
+        'version',
+        'the version of this program',
+        async () => (await import('./commands/version.ts')).versionCommand,
+      ),
+    ],
+  },
+]
+
+/** The command that a command line begins with, and the words after it. */
+export function findCommand(argv: readonly string[]): {
+  row: CommandRow | undefined
+  rest: readonly string[]
+} {
+  const found = commandGroups
+    .flatMap(({ rows }) => rows)
+    .find(({ words }) => words.every((word, index) => argv[index] === word))
+  return { row: found, rest: argv.slice(found?.words.length ?? 0) }
+}

@@ -1,0 +1,82 @@
+import { resolve } from 'node:path'
+import { defineCommand } from 'citty'
+import { roleNames, type RoleName } from '../../app/roles.ts'
+import { QuestlogError } from '../../core/errors.ts'
+import { parsePort } from '../arguments.ts'
+import { standardConfig, standardData } from '../locate.ts'
+import { exitCodes, printLines } from '../output.ts'
+import { withPortAdvice } from '../port-advice.ts'
+import { readVersion } from '../version.ts'
+
+export const upCommand = defineCommand({
+  args: {
+    detach: { type: 'boolean', alias: 'd', description: 'run in the background' },
+    config: {
+      type: 'string',
+      default: standardConfig,
+      valueHint: 'FILE',
+      description: 'definition file; saved while running, it is live at once',
+    },
+    data: { type: 'string', default: standardData, valueHint: 'DIR', description: 'data folder' },
+    'collector-port': {
+      type: 'string',
+      default: '5000',
+      valueHint: 'N',
+      description: 'port for events over HTTP; 0 = a free one',
+    },
+    'broker-port': {
+      type: 'string',
+      default: '9092',
+      valueHint: 'N',
+      description: 'port for Kafka clients (not served yet)',
+    },
+    'sql-port': {
+      type: 'string',
+      default: '8080',
+      valueHint: 'N',
+      description: 'port for SQL; 0 = a free one',
+    },
+    host: {
+      type: 'string',
+      default: '127.0.0.1',
+      valueHint: 'ADDRESS',
+      description: 'address to listen on; others than this machine need --insecure',
+    },
+    insecure: { type: 'boolean', description: 'let other machines in, without any password' },
+    role: { type: 'string', valueHint: 'ingest|lake', description: 'run one process alone' },
+    repair: {
+      type: 'boolean',
+      description: 'set damaged bytes of the log aside instead of refusing to start',
+    },
+  },
+  async run({ args, rawArgs }) {
+    const options = {
+      data: resolve(args.data),
+      config: resolve(args.config),
+      cwd: process.cwd(),
+      host: args.host,
+      insecure: args.insecure === true,
+      collectorPort: parsePort(args['collector-port'], 'collector-port'),
+      sqlPort: parsePort(args['sql-port'], 'sql-port'),
+      roles: parseRole(args.role),
+      repair: args.repair === true,
+      version: readVersion(),
+    }
+    parsePort(args['broker-port'], 'broker-port')
+    const { runForeground, startDetached } = await import('../../app/up.ts')
+    try {
+      if (args.detach !== true) return await runForeground(options)
+      printLines(await startDetached(options))
+      return exitCodes.ok
+    } catch (error) {
+      throw await withPortAdvice(error, rawArgs, options.host)
+    }
+  },
+})
+
+function parseRole(text: string | undefined): readonly RoleName[] {
+  if (text === undefined) return roleNames
+  const role = roleNames.find((name) => name === text)
+  if (role !== undefined) return [role]
+  throw new QuestlogError('USAGE', `--role is "${text}", but must be ingest or lake`)
+}

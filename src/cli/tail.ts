@@ -1,0 +1,134 @@
+import type { Clock } from '../core/clock.ts'
+import { QuestlogError } from '../core/errors.ts'
+import type { LogReader } from '../log/reader.ts'
+import { decodeRecords } from '../log/record-batch.ts'
+import type { LogRecord, PartitionWatermark, Topic } from '../log/record.ts'
+
+const readBytesMax = 1024 * 1024
+const lookIntervalMs = 20
+const lineFeed = Buffer.from('\n')
+
+export type TailStart =
+  | { readonly kind: 'beginning' | 'end' }
+  | { readonly kind: 'offset'; readonly offset: number }
+  /** The last records of each partition. */
+  | { readonly kind: 'last'; readonly count: number }
+
+export interface TailOptions {
+  readonly reader: Pick<LogReader, 'watermark' | 'read'>
+  readonly clock: Clock
+  readonly topic: Topic
+  /** One partition; undefined = all. */
+  readonly only: number | undefined
+  readonly start: TailStart
+  readonly countMax: number
+  /** Go on at the end, until `signal`. */
+  readonly follow: boolean
+  readonly format: (partition: number, record: LogRecord) => Uint8Array
+  /** Takes whole lines. */
+  readonly write: (bytes: Uint8Array) => Promise<void>
+  /** One line for standard error at the end of each partition, when not following. */
+  readonly reachedEnd: (line: string) => void
+  readonly signal?: AbortSignal
+}
+
+/** Prints a topic's acknowledged records, each partition in its order, straight from the log's files. */
+export async function tailTopic(options: TailOptions): Promise<void> {
+  const { topic, only, reader, clock, signal } = options
+  const partitions = Array.from({ length: topic.partitions }, (_, index) => index).filter(
+    (partition) => only === undefined || partition === only,
+  )
+  const cursors = new Map<number, number>()
+  let left = options.countMax
+  while (left > 0 && signal?.aborted !== true) {
+    const watermark = reader.watermark()
+    let moved = false
+    for (const partition of partitions) {
+      const end = watermark?.partitions.find(
+        (entry) => entry.topicId === topic.id && entry.partition === partition,
+      )
+      if (end === undefined) continue
+      const from = cursors.get(partition) ?? startOffset(options.start, topic, end)
+      const read = await copy(options, partition, from, end, left)
+      left -= read.count
+      cursors.set(partition, read.nextOffset)
+      moved ||= read.nextOffset !== from
+    }
+    if (moved) continue
+    if (!options.follow) return tellEnds(options, partitions, cursors)
+    await clock.sleep(lookIntervalMs, signal)
+  }
+}
+
+/** Prints one piece of a partition, at most `countMax` records. */
+async function copy(
+  options: TailOptions,
+  partition: number,
+  from: number,
+  end: PartitionWatermark,
+  countMax: number,
+): Promise<{ count: number; nextOffset: number }> {
+  if (from >= end.visibleOffset || countMax <= 0) return { count: 0, nextOffset: from }
+  const { batches, nextOffset } = await options.reader.read(
+    options.topic,
+    partition,
+    from,
+    end,
+    readBytesMax,
+  )
+  const records = batches
+    .flatMap((batch) => decodeRecords(batch))
+    .filter((record) => record.offset >= from && record.offset < end.visibleOffset)
+  const taken = records.slice(0, countMax)
+  const lines = taken.flatMap((record) => [options.format(partition, record), lineFeed])
+  if (lines.length > 0) await options.write(Buffer.concat(lines))
+  return { count: taken.length, nextOffset }
+}
+
+function startOffset(start: TailStart, topic: Topic, end: PartitionWatermark): number {
+  switch (start.kind) {
+    case 'beginning':
+      return end.startOffset
+    case 'end':
+      return end.visibleOffset
+    case 'last':
+      return Math.max(end.startOffset, end.visibleOffset - start.count)
+    case 'offset':
+      if (start.offset >= end.startOffset) return start.offset
+      throw new QuestlogError(
+        'OFFSET_OUT_OF_RANGE',
+        `${topic.name}/${end.partition} holds offsets ${end.startOffset} to ${end.visibleOffset - 1}, not ${start.offset}`,
+      )
+  }
+}
+
+/** In the words of kcat. */
+function tellEnds(
+  options: TailOptions,
+  partitions: readonly number[],
+  cursors: ReadonlyMap<number, number>,
+): void {
+  partitions.forEach((partition, index) => {
+    const ending = index === partitions.length - 1 ? ': exiting' : ''
+    options.reachedEnd(
+      `% Reached end of topic ${options.topic.name} [${partition}] at offset ${cursors.get(partition) ?? 0}${ending}`,
+    )
+  })
+}
+
+/** `{"topic","partition","offset","timestamp","key","headers","value"}`: bytes as UTF-8 text, headers as pairs, time in milliseconds. */
+export function formatRecordJson(topic: string, partition: number, record: LogRecord): string {
+  return JSON.stringify({
+    topic,
+    partition,
+    offset: record.offset,
+    timestamp: record.timestampMs,
+    key: text(record.key),
+    headers: record.headers.map(({ key, value }) => [key, text(value)]),
+    value: text(record.value),
+  })
+}
+
+function text(bytes: Uint8Array | null): string | null {
+  return bytes === null ? null : Buffer.from(bytes).toString('utf8')
+}
