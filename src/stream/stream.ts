@@ -169,16 +169,22 @@ export class Stream {
     this.#stopping = true
     this.wake()
     await this.#loop
-    if (this.#fatal) return this.#tables
+    try {
+      return this.#fatal ? this.#tables : await this.#finish()
+    } finally {
+      this.#progress.close()
+      await this.reader.close()
+      this.#connections.writer.closeSync()
+      this.#connections.exporter.closeSync()
+    }
+  }
+
+  async #finish(): Promise<readonly StreamTable[]> {
     while ((await this.#turn.run(() => this.#step())) && this.failures.size === 0)
       await this.#options.clock.sleep(0)
     const failed = await this.#flush()
     await this.#saveLedgers()
     this.#progress.write(this.#topics)
-    this.#progress.close()
-    await this.reader.close()
-    this.#connections.writer.closeSync()
-    this.#connections.exporter.closeSync()
     return failed
   }
 

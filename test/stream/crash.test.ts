@@ -1,0 +1,111 @@
+import { expect, test } from 'vitest'
+import { z } from 'zod'
+import { auditRunning } from '../../src/app/audit.ts'
+import { FailingFiles } from './failing-files.ts'
+import { define, World } from './world.ts'
+
+const definition = define({
+  events: { purchase_sword: { params: z.object({ damage: z.number().int().optional() }) }, join_guild: {} },
+  tables: { sword_purchases: { from: 'purchase_sword' }, join_guilds: { from: 'join_guild' } },
+})
+
+const events = (from: number, count: number) =>
+  Array.from({ length: count }, (_, i) => {
+    const n = from + i
+    if (n % 7 === 0) return 'not json'
+    return { event_type: n % 2 === 0 ? 'purchase_sword' : 'join_guild', n, damage: n % 10 === 0 ? 'x' : '1' }
+  })
+
+/** Commits everything while the process dies at the given change of the file system; true when it died. */
+async function runUntilDeath(world: World, failing: FailingFiles, dieAt: number): Promise<boolean> {
+  await world.start(definition)
+  await world.append(events(0, 30))
+  await world.query('SELECT 1')
+  failing.dieAt = failing.operations + dieAt
+  await world.stream?.stop().catch(() => {})
+  const { dead } = failing
+  failing.dieAt = Number.POSITIVE_INFINITY
+  world.abandon()
+  return dead
+}
+
+async function expectEachOnce(world: World): Promise<void> {
+  const lines: string[] = []
+  const { stream, instance } = world
+  if (stream === undefined || instance === undefined) throw new Error('not running')
+  const exit = await auditRunning(stream, instance, world.files, async (line) => void lines.push(line))
+  expect(lines.join('\n')).toContain('everything adds up')
+  expect(exit).toBe(0)
+  const twice = await world.query(
+    'SELECT count(*)::INTEGER AS n, count(DISTINCT (coalesce("table", \'\'), "offset"))::INTEGER AS d FROM questlog.dead_letters',
+  )
+  expect(twice[0]?.['n']).toBe(twice[0]?.['d'])
+}
+
+test('wherever a commit is cut off, every event is in its table once and set aside once after the restart', { timeout: 120_000 }, async () => {
+  let dieAt = 1
+  for (let died = true; died; dieAt++) {
+    const failing = new FailingFiles()
+    await using world = await World.open({ files: failing.files })
+    died = await runUntilDeath(world, failing, dieAt)
+    await world.append(events(30, 10))
+    await world.start(definition)
+    await expectEachOnce(world)
+    expect(await world.count('"default".sword_purchases')).toBe(14)
+    expect(await world.count('"default".join_guilds')).toBe(17)
+  }
+  expect(dieAt).toBeGreaterThan(20)
+})
+
+test('a table that can not be committed stays visible, says why, and stops no other', async () => {
+  const failing = new FailingFiles()
+  await using world = await World.open({ files: failing.files, settings: { commitRetryDelayMs: 10 } })
+  const stream = await world.start(
+    define({
+      events: { purchase_sword: {}, join_guild: {} },
+      tables: { sword_purchases: { from: 'purchase_sword', trigger: '100ms' }, join_guilds: { from: 'join_guild', trigger: '100ms' } },
+    }),
+  )
+  failing.refuses = (path) => path.includes('/sword_purchases/')
+  const [swords, guilds] = stream.tables
+  const other = guilds?.lake.version ?? 0
+  let sent = 0
+  while ((guilds?.lake.version ?? 0) < other + 3 || swords?.failure === null) {
+    await world.append([{ event_type: 'purchase_sword' }, { event_type: 'join_guild' }])
+    sent++
+    expect(await world.count('"default".sword_purchases')).toBe(sent)
+    expect(await world.count('"default".join_guilds')).toBe(sent)
+  }
+  expect(swords?.failure?.reason).toContain('EACCES')
+  failing.refuses = () => false
+  while (swords.failure !== null) await world.query('SELECT 1')
+  expect(await world.count('"default".sword_purchases')).toBe(sent)
+  await expectEachOnce(world)
+})
+
+test('a second writer of a table ends the stream that it has overtaken, and no row is there twice', async () => {
+  await using world = await World.open()
+  await world.start(definition)
+  await world.append(events(0, 10))
+  await world.query('SELECT 1')
+  const zombie = world.stream
+  world.abandon()
+  await world.start(definition)
+  await world.query('SELECT 1')
+  await world.stream?.stop()
+  await expect(zombie?.stop()).rejects.toThrow('another process has committed records')
+  expect(world.fatal).toBeDefined()
+  world.fatal = undefined
+  await world.start(definition)
+  await expectEachOnce(world)
+})
+
+test('records of several partitions are each in their table once, through crashes', async () => {
+  await using world = await World.open()
+  const many = define({ topics: { events: { partitions: 3 } }, events: { join_guild: {} }, tables: { join_guilds: { from: 'join_guild', trigger: '100ms' } } })
+  await world.start(many)
+  for (let n = 0; n < 60; n++) await world.append([{ event_type: 'join_guild', n }])
+  const rows = await world.query('SELECT count(*)::INTEGER AS n, count(DISTINCT _partition)::INTEGER AS p FROM "default".join_guilds')
+  expect(rows[0]).toEqual({ n: 60, p: 3 })
+  await expectEachOnce(world)
+})
