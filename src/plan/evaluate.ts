@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module'
-import { dirname, isAbsolute, relative, resolve } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { createJiti } from 'jiti'
 import { parse as parseLossless } from 'lossless-json'
@@ -8,8 +8,8 @@ import { realFiles, type Files } from '../core/files.ts'
 import { defineConfig, event, table } from './authoring.ts'
 import { compileDefinition } from './compile.ts'
 import type { Definition } from './definition.ts'
-import { formatKeyPath, type DefinitionProblem } from './problems.ts'
-import { findKeyPlace, placeOfOffset, type SourcePlace } from './source-place.ts'
+import { formatProblems, invalidDefinition, problemLine, shownPath } from './problem-lines.ts'
+import { placeOfOffset, type SourcePlace } from './source-place.ts'
 
 /** What `import … from 'questlog'` gives in a definition file. It need not be installed there. */
 const questlogModule = { QuestlogError, defineConfig, event, table }
@@ -25,7 +25,7 @@ export async function loadConfigFile(path: string, files: Files = realFiles): Pr
   const config = await evaluate(file, source)
   const { definition, problems } = compileDefinition(config)
   if (definition !== undefined) return definition
-  throw invalid(file, formatProblems(file, source, problems))
+  throw invalidDefinition(file, formatProblems(file, source, problems))
 }
 
 async function readSource(file: string, files: Files): Promise<string> {
@@ -35,7 +35,7 @@ async function readSource(file: string, files: Files): Promise<string> {
     const missing = systemErrorCode(error) === 'ENOENT'
     const message = missing ? 'there is no such file' : `the file can't be read (${String(error)})`
     const fix = missing ? 'name another with --config, or write one with `questlog init`' : ''
-    throw invalid(file, [problemLine(shownPath(file), message, fix)], error)
+    throw invalidDefinition(file, [problemLine(shownPath(file), message, fix)], error)
   }
 }
 
@@ -46,10 +46,10 @@ async function evaluate(file: string, source: string): Promise<unknown> {
     const module: unknown = await createLoader(file).import(file)
     exported = await defaultExport(module)
   } catch (error) {
-    throw invalid(file, [describeFailure(file, source, error)], error)
+    throw invalidDefinition(file, [describeFailure(file, source, error)], error)
   }
   if (exported === undefined)
-    throw invalid(file, [
+    throw invalidDefinition(file, [
       problemLine(
         shownPath(file),
         'the file has no default export',
@@ -64,7 +64,11 @@ function parseJson(file: string, source: string): unknown {
     return JSON.parse(source)
   } catch (error) {
     const { message, place } = placeOfJsonError(source, error)
-    throw invalid(file, [problemLine(shownPath(file, place), message, 'correct the JSON')], error)
+    throw invalidDefinition(
+      file,
+      [problemLine(shownPath(file, place), message, 'correct the JSON')],
+      error,
+    )
   }
 }
 
@@ -165,41 +169,4 @@ function placeInStack(stack: string, file: string, source: string): string | und
     return shownPath(file, { line: Number(line), column: text.search(/\S|$/) + 1 })
   }
   return undefined
-}
-
-/** One line for each problem, in the order of the file. */
-function formatProblems(
-  file: string,
-  source: string,
-  problems: readonly DefinitionProblem[],
-): string[] {
-  const placed = problems.map((problem) => ({
-    ...problem,
-    place: findKeyPlace(source, problem.path),
-  }))
-  placed.sort((a, b) => a.place.line - b.place.line || a.place.column - b.place.column)
-  return placed.map(({ path, message, fix, place }) => {
-    const keys = formatKeyPath(path)
-    return problemLine(`${shownPath(file, place)}${keys === '' ? '' : ` ${keys}`}`, message, fix)
-  })
-}
-
-function problemLine(where: string, message: string, fix: string): string {
-  return `${where}: ${message}${fix === '' ? '' : ` — fix: ${fix}`}`
-}
-
-/** The path as it is shortest from the current folder, with line and column. */
-function shownPath(file: string, place?: SourcePlace): string {
-  const near = relative(process.cwd(), file)
-  const shown = near.startsWith('..') || isAbsolute(near) ? file : near
-  return place === undefined ? shown : `${shown}:${place.line}:${place.column}`
-}
-
-function invalid(file: string, lines: readonly string[], cause?: unknown): QuestlogError {
-  return new QuestlogError(
-    'DEFINITION_INVALID',
-    lines.join('\n'),
-    { file, problems: lines.length },
-    cause === undefined ? {} : { cause },
-  )
 }

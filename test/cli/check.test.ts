@@ -68,3 +68,22 @@ test('check tells conditions, limits and what the file prints, and fails on a wr
   await writeFile(path, 'export default 5')
   await expect(checkDefinition(path)).rejects.toMatchObject({ code: 'DEFINITION_INVALID' })
 })
+
+test('SQL that the tables would refuse is refused by check, at its line', async () => {
+  const path = join(folder, 'questlog.config.ts')
+  await writeFile(
+    path,
+    `export default {
+       events: { a: {} },
+       tables: {
+         t: { from: 'a', set: { 'User-Agent': 'lower(Hots)' } },
+       },
+     }`,
+  )
+  await expect(checkDefinition(path)).rejects.toMatchObject({
+    code: 'DEFINITION_INVALID',
+    message: expect.stringMatching(
+      /:4:33 tables\.t\.set\["User-Agent"\]: .*Hots.* — fix: correct the SQL$/,
+    ),
+  })
+})
