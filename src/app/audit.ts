@@ -31,7 +31,12 @@ const offsetsShown = 20
  * left out by the definition; no table may hold another record; every data file must be there; the ledger must say the same. Writes what
  * it finds, line by line, and resolves to the exit code: 0 when everything adds up, else 1.
  */
-export async function auditRunning(stream: Stream, instance: DuckDBInstance, files: Files, write: WriteLine): Promise<number> {
+export async function auditRunning(
+  stream: Stream,
+  instance: DuckDBInstance,
+  files: Files,
+  write: WriteLine,
+): Promise<number> {
   await stream.caughtUp(null, new AbortController().signal)
   const connection = await instance.connect()
   try {
@@ -42,8 +47,13 @@ export async function auditRunning(stream: Stream, instance: DuckDBInstance, fil
       if (missing === 0) readable.add(table)
       differences += missing
     }
-    for (const topic of stream.topics) differences += await auditTopic(stream, topic, readable, connection, write)
-    await write(differences === 0 ? 'everything adds up' : `${differences} ${differences === 1 ? 'difference' : 'differences'}`)
+    for (const topic of stream.topics)
+      differences += await auditTopic(stream, topic, readable, connection, write)
+    await write(
+      differences === 0
+        ? 'everything adds up'
+        : `${differences} ${differences === 1 ? 'difference' : 'differences'}`,
+    )
     return differences === 0 ? 0 : 1
   } finally {
     connection.closeSync()
@@ -58,7 +68,8 @@ export async function auditStopped(data: string, write: WriteLine): Promise<numb
     return 0
   }
   const lock = acquireLock(join(data, 'lake', 'lock'))
-  if (lock === undefined) throw new QuestlogError('ALREADY_RUNNING', `another process holds ${join(data, 'lake')}`)
+  if (lock === undefined)
+    throw new QuestlogError('ALREADY_RUNNING', `another process holds ${join(data, 'lake')}`)
   try {
     const definition = await readDefinition(realFiles, data, version)
     const settings = resolveSettings(definition.settings, process.env)
@@ -69,7 +80,15 @@ export async function auditStopped(data: string, write: WriteLine): Promise<numb
       temporaryMiB: settings.duckdbTempMiB,
     })
     let fatal: unknown
-    const stream = await Stream.open({ instance, files: realFiles, clock: realClock, logger: silentLogger, settings, dataFolder: data, onFatal: (error) => (fatal = error) })
+    const stream = await Stream.open({
+      instance,
+      files: realFiles,
+      clock: realClock,
+      logger: silentLogger,
+      settings,
+      dataFolder: data,
+      onFatal: (error) => (fatal = error),
+    })
     await stream.activate(definition)
     stream.start()
     const exit = await auditRunning(stream, instance, realFiles, write)
@@ -88,12 +107,20 @@ async function missingFiles(table: StreamTable, files: Files, write: WriteLine):
     const size = await files.sizeOf(file.path)
     if (size === file.sizeBytes) continue
     missing++
-    await write(`table ${table.definition.name}: data file ${file.path} ${size === undefined ? 'is missing' : `has ${size} bytes instead of ${file.sizeBytes}`} (${file.recordCount} rows)`)
+    await write(
+      `table ${table.definition.name}: data file ${file.path} ${size === undefined ? 'is missing' : `has ${size} bytes instead of ${file.sizeBytes}`} (${file.recordCount} rows)`,
+    )
   }
   return missing
 }
 
-async function auditTopic(stream: Stream, topic: TopicStream, readable: ReadonlySet<StreamTable>, connection: DuckDBConnection, write: WriteLine): Promise<number> {
+async function auditTopic(
+  stream: Stream,
+  topic: TopicStream,
+  readable: ReadonlySet<StreamTable>,
+  connection: DuckDBConnection,
+  write: WriteLine,
+): Promise<number> {
   const watermark = stream.reader.watermark()
   if (watermark === undefined) return 0
   const audit = new TopicAudit(stream, topic, readable, connection)
@@ -120,7 +147,12 @@ class TopicAudit {
   readonly #ledgerBefore: LedgerCounts
   #kept = 0
 
-  constructor(stream: Stream, topic: TopicStream, readable: ReadonlySet<StreamTable>, connection: DuckDBConnection) {
+  constructor(
+    stream: Stream,
+    topic: TopicStream,
+    readable: ReadonlySet<StreamTable>,
+    connection: DuckDBConnection,
+  ) {
     this.#stream = stream
     this.#topic = topic
     this.#tables = topic.tables.filter((table) => readable.has(table))
@@ -131,30 +163,51 @@ class TopicAudit {
   async scan(limit: PartitionWatermark): Promise<void> {
     const { topic } = this.#topic
     this.#kept += limit.visibleOffset - limit.startOffset - limit.missingOffsets
-    for (let from = limit.startOffset; from < limit.visibleOffset; ) {
+    for (let from = limit.startOffset; from < limit.visibleOffset;) {
       const read = await this.#stream.reader.read(topic, limit.partition, from, limit, chunkBytes)
       if (read.nextOffset <= from) break
       const records = read.batches
         .flatMap((batch) => decodeRecords(batch))
         .filter((record) => record.offset >= from && record.offset < limit.visibleOffset)
         .map((record) => ({ partition: limit.partition, record }))
-      await this.#compare(limit.partition, from, Math.min(read.nextOffset, limit.visibleOffset), records)
+      await this.#compare(
+        limit.partition,
+        from,
+        Math.min(read.nextOffset, limit.visibleOffset),
+        records,
+      )
       from = read.nextOffset
     }
   }
 
   /** One line for each kind of difference. */
   report(): string[] {
-    const lines = [...this.#found].map(([what, { total, offsets }]) => `${total} ${total === 1 ? 'record is' : 'records are'} ${what}: ${offsets.join(', ')}${total > offsets.length ? ', …' : ''}`)
-    if (this.records !== this.#kept) lines.push(`${this.#topic.topic.name}: the log says ${this.#kept} records, ${this.records} were read`)
-    const quiet = totalOf(this.#ledgerBefore) === this.records && this.#tables.length === this.#topic.tables.length
+    const lines = [...this.#found].map(
+      ([what, { total, offsets }]) =>
+        `${total} ${total === 1 ? 'record is' : 'records are'} ${what}: ${offsets.join(', ')}${total > offsets.length ? ', …' : ''}`,
+    )
+    if (this.records !== this.#kept)
+      lines.push(
+        `${this.#topic.topic.name}: the log says ${this.#kept} records, ${this.records} were read`,
+      )
+    const quiet =
+      totalOf(this.#ledgerBefore) === this.records &&
+      this.#tables.length === this.#topic.tables.length
     for (const name of ['inTables', 'filtered', 'deadLetters', 'unrouted'] as const) {
-      if (quiet && this.counts[name] !== this.#ledgerBefore[name]) lines.push(`${this.#topic.topic.name}: the ledger says ${this.#ledgerBefore[name]} ${name}, counted ${this.counts[name]}`)
+      if (quiet && this.counts[name] !== this.#ledgerBefore[name])
+        lines.push(
+          `${this.#topic.topic.name}: the ledger says ${this.#ledgerBefore[name]} ${name}, counted ${this.counts[name]}`,
+        )
     }
     return lines
   }
 
-  async #compare(partition: number, from: number, to: number, records: readonly PlacedRecord[]): Promise<void> {
+  async #compare(
+    partition: number,
+    from: number,
+    to: number,
+    records: readonly PlacedRecord[],
+  ): Promise<void> {
     const connection = this.#connection
     const refused = await stageRecords(connection, this.#topic.conversion, records, 1_000_000)
     const within = `_partition = ${partition} AND _offset >= ${from} AND _offset < ${to}`
@@ -165,10 +218,22 @@ class TopicAudit {
     const joins: string[] = []
     for (const [index, table] of this.#tables.entries()) {
       const view = `${quoteName(table.lake.namespace)}.${quoteName(table.definition.name)}`
-      await connection.run(`CREATE OR REPLACE TEMP TABLE present${index} AS SELECT _offset AS o, count(*) AS n FROM ${view} WHERE ${within} GROUP BY ALL`)
+      await connection.run(
+        `CREATE OR REPLACE TEMP TABLE present${index} AS SELECT _offset AS o, count(*) AS n FROM ${view} WHERE ${within} GROUP BY ALL`,
+      )
       await this.#note('twice in', table, partition, `SELECT o FROM present${index} WHERE n > 1`)
-      const onLog = [`SELECT _offset FROM parsed`, ...(refused.length === 0 ? [] : [`SELECT unnest([${refused.map(({ record }) => record.offset).join(', ')}])`])]
-      await this.#note('not on the log but in', table, partition, `SELECT o FROM present${index} WHERE o NOT IN (${onLog.join(' UNION ALL ')})`)
+      const onLog = [
+        `SELECT _offset FROM parsed`,
+        ...(refused.length === 0
+          ? []
+          : [`SELECT unnest([${refused.map(({ record }) => record.offset).join(', ')}])`]),
+      ]
+      await this.#note(
+        'not on the log but in',
+        table,
+        partition,
+        `SELECT o FROM present${index} WHERE o NOT IN (${onLog.join(' UNION ALL ')})`,
+      )
       await this.#note('missing from', table, partition, this.#missingSql(table, index, partition))
       joins.push(`LEFT JOIN present${index} ON present${index}.o = _offset`)
       flags.push(`present${index}.n IS NOT NULL`)
@@ -179,14 +244,20 @@ class TopicAudit {
   #missingSql(table: StreamTable, index: number, partition: number): string {
     const sql = this.#topic.conversion.tables.get(table.definition.name)
     if (sql === undefined) return 'SELECT 0 AS o WHERE false'
-    const start = parseOffsets(table.lake.properties[startOffsetsProperty]).get(this.#topic.topic.id)?.get(partition) ?? 0
+    const start =
+      parseOffsets(table.lake.properties[startOffsetsProperty])
+        .get(this.#topic.topic.id)
+        ?.get(partition) ?? 0
     return `SELECT _offset AS o FROM parsed WHERE ${sql.matches} AND (${sql.keeps} OR NOT ${sql.fits}) AND _offset >= ${start} AND _offset NOT IN (SELECT o FROM present${index}) AND _offset NOT IN (SELECT o FROM aside WHERE t = ${quoteText(table.definition.name)})`
   }
 
   async #count(flags: readonly string[], joins: readonly string[], refused: number): Promise<void> {
     const { conversion } = this.#topic
     const present = flags.join(' OR ') || 'false'
-    const matched = this.#tables.map((table) => conversion.tables.get(table.definition.name)?.matches ?? 'false').join(' OR ') || 'false'
+    const matched =
+      this.#tables
+        .map((table) => conversion.tables.get(table.definition.name)?.matches ?? 'false')
+        .join(' OR ') || 'false'
     const [row] = await queryRows(
       this.#connection,
       `SELECT count(*)::INTEGER AS n, count(*) FILTER (p)::INTEGER AS present, count(*) FILTER (NOT p AND a)::INTEGER AS aside, count(*) FILTER (NOT p AND NOT a AND m)::INTEGER AS matched, count(*) FILTER (NOT p AND NOT a AND NOT known)::INTEGER AS lost
@@ -203,10 +274,20 @@ class TopicAudit {
     })
   }
 
-  async #note(kind: Kind, table: StreamTable, partition: number, offsetsSql: string): Promise<void> {
-    const [row] = await queryRows(this.#connection, `SELECT count(*)::INTEGER AS n, list(o ORDER BY o)[1:${offsetsShown}]::VARCHAR[] AS offsets FROM (${offsetsSql})`)
+  async #note(
+    kind: Kind,
+    table: StreamTable,
+    partition: number,
+    offsetsSql: string,
+  ): Promise<void> {
+    const [row] = await queryRows(
+      this.#connection,
+      `SELECT count(*)::INTEGER AS n, list(o ORDER BY o)[1:${offsetsShown}]::VARCHAR[] AS offsets FROM (${offsetsSql})`,
+    )
     const total = Number(row?.['n'] ?? 0)
-    const offsets = Array.isArray(row?.['offsets']) ? row['offsets'].map((offset) => `${this.#topic.topic.name}/${partition}/${String(offset)}`) : []
+    const offsets = Array.isArray(row?.['offsets'])
+      ? row['offsets'].map((offset) => `${this.#topic.topic.name}/${partition}/${String(offset)}`)
+      : []
     if (total > 0) this.#add(`${kind} table ${table.definition.name}`, total, offsets)
   }
 

@@ -20,7 +20,15 @@ export async function startLake(options: RoleOptions): Promise<LakeRole> {
     temporaryFolder: join(data, 'run', 'duckdb-temp'),
     temporaryMiB: settings.duckdbTempMiB,
   })
-  const stream = await Stream.open({ instance, files, clock, logger, settings, dataFolder: data, onFatal: (error) => endProcess(options, error) })
+  const stream = await Stream.open({
+    instance,
+    files,
+    clock,
+    logger,
+    settings,
+    dataFolder: data,
+    onFatal: (error) => endProcess(options, error),
+  })
   await stream.activate(options.definition)
   const leases = new Set<symbol>()
   const engine = await createSqlEngine({
@@ -41,8 +49,16 @@ export async function startLake(options: RoleOptions): Promise<LakeRole> {
   })
   const inspector = await instance.connect()
   const extraRoutes = new Map<string, ExtraRoute>([
-    ['GET /_questlog/where', lineResponder((url, write) => whereIs(stream, inspector, url.searchParams.get('receipt') ?? '', write))],
-    ['GET /_questlog/audit', lineResponder((_url, write) => auditRunning(stream, instance, files, write))],
+    [
+      'GET /_questlog/where',
+      lineResponder((url, write) =>
+        whereIs(stream, inspector, url.searchParams.get('receipt') ?? '', write),
+      ),
+    ],
+    [
+      'GET /_questlog/audit',
+      lineResponder((_url, write) => auditRunning(stream, instance, files, write)),
+    ],
   ])
   const server = createSqlServer({
     engine,
@@ -50,7 +66,10 @@ export async function startLake(options: RoleOptions): Promise<LakeRole> {
     settings,
     clock,
     logger,
-    health: () => ({ ready: stream.failures.size === 0, reasons: [...stream.failures].map(([topic, failure]) => `topic ${topic}: ${failure.reason}`) }),
+    health: () => ({
+      ready: stream.failures.size === 0,
+      reasons: [...stream.failures].map(([topic, failure]) => `topic ${topic}: ${failure.reason}`),
+    }),
     metrics: () => lakeMetrics(stream),
     extraRoutes,
   })
@@ -65,8 +84,14 @@ export async function startLake(options: RoleOptions): Promise<LakeRole> {
       const failed = await stream.stop()
       const status = lakeStatus(stream, [])
       return [
-        ...status.tables.map((table) => `table ${table.namespace}.${table.name}: ${table.rows.toLocaleString('en-US')} rows in ${join(lakeFolder, table.namespace, table.name)}`),
-        ...failed.map((table) => `table ${table.definition.name} could not be committed: ${table.failure?.reason ?? 'unknown'}; its events are on the log and are read again at the next start`),
+        ...status.tables.map(
+          (table) =>
+            `table ${table.namespace}.${table.name}: ${table.rows.toLocaleString('en-US')} rows in ${join(lakeFolder, table.namespace, table.name)}`,
+        ),
+        ...failed.map(
+          (table) =>
+            `table ${table.definition.name} could not be committed: ${table.failure?.reason ?? 'unknown'}; its events are on the log and are read again at the next start`,
+        ),
       ]
     },
   }
@@ -83,7 +108,13 @@ function lakeStatus(stream: Stream, attention: readonly string[]): LakeStatus {
   const watermark = stream.reader.watermark()
   return {
     topics: stream.topics.map((topic) => summarizeTopic(topic, watermark)),
-    tables: stream.tables.map((table) => summarizeTable(stream.topics.find((topic) => topic.tables.includes(table)), table, watermark)),
+    tables: stream.tables.map((table) =>
+      summarizeTable(
+        stream.topics.find((topic) => topic.tables.includes(table)),
+        table,
+        watermark,
+      ),
+    ),
     attention,
     memoryBytes: process.memoryUsage.rss(),
   }
@@ -91,19 +122,43 @@ function lakeStatus(stream: Stream, attention: readonly string[]): LakeStatus {
 
 function lakeMetrics(stream: Stream): Metric[] {
   const { topics, tables } = lakeStatus(stream, [])
-  const byTopic = (name: string, help: string, pick: (topic: (typeof topics)[number]) => number): Metric => ({
+  const byTopic = (
+    name: string,
+    help: string,
+    pick: (topic: (typeof topics)[number]) => number,
+  ): Metric => ({
     name,
     help,
     type: 'gauge',
     values: topics.map((topic) => ({ labels: { topic: topic.name }, value: pick(topic) })),
   })
   return [
-    byTopic('questlog_kept_records', 'Records on the log that were acknowledged.', (topic) => topic.kept),
-    byTopic('questlog_in_tables_records', 'Records that are in at least one table.', (topic) => topic.inTables),
-    byTopic('questlog_filtered_records', 'Records that only a condition kept out of tables.', (topic) => topic.filtered),
-    byTopic('questlog_dead_letter_records', 'Records that were set aside.', (topic) => topic.deadLetters),
+    byTopic(
+      'questlog_kept_records',
+      'Records on the log that were acknowledged.',
+      (topic) => topic.kept,
+    ),
+    byTopic(
+      'questlog_in_tables_records',
+      'Records that are in at least one table.',
+      (topic) => topic.inTables,
+    ),
+    byTopic(
+      'questlog_filtered_records',
+      'Records that only a condition kept out of tables.',
+      (topic) => topic.filtered,
+    ),
+    byTopic(
+      'questlog_dead_letter_records',
+      'Records that were set aside.',
+      (topic) => topic.deadLetters,
+    ),
     byTopic('questlog_unrouted_records', 'Records that no table takes.', (topic) => topic.unrouted),
-    byTopic('questlog_in_flight_records', 'Records on the way to their tables.', (topic) => topic.inFlight),
+    byTopic(
+      'questlog_in_flight_records',
+      'Records on the way to their tables.',
+      (topic) => topic.inFlight,
+    ),
     {
       name: 'questlog_table_rows',
       help: 'Rows of a table, fresh ones included.',
@@ -120,7 +175,10 @@ function lakeMetrics(stream: Stream): Metric[] {
       name: 'questlog_table_failing',
       help: 'Whether the last commit of the table failed.',
       type: 'gauge',
-      values: tables.map((table) => ({ labels: { table: table.name }, value: table.state === 'failing' ? 1 : 0 })),
+      values: tables.map((table) => ({
+        labels: { table: table.name },
+        value: table.state === 'failing' ? 1 : 0,
+      })),
     },
   ]
 }

@@ -10,10 +10,13 @@ export function lineResponder(work: (url: URL, write: WriteLine) => Promise<numb
   return async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     response.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store' })
     const send = async (object: unknown) => {
-      if (!response.write(`${JSON.stringify(object)}\n`) && !response.destroyed) await Promise.race([once(response, 'drain'), once(response, 'close')])
+      if (!response.write(`${JSON.stringify(object)}\n`) && !response.destroyed)
+        await Promise.race([once(response, 'drain'), once(response, 'close')])
     }
     try {
-      const exit = await work(new URL(request.url ?? '/', 'http://localhost'), (line) => send({ line }))
+      const exit = await work(new URL(request.url ?? '/', 'http://localhost'), (line) =>
+        send({ line }),
+      )
       await send({ exit })
     } catch (error) {
       const known = asQuestlogError(error)

@@ -1,0 +1,194 @@
+import { execFile } from 'node:child_process'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { Agent, request } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+
+const run = promisify(execFile)
+const repository = new URL('../..', import.meta.url).pathname
+
+export interface CommandResult {
+  readonly code: number
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** Runs `bin/questlog` with these arguments to its end. */
+export async function questlog(...args: string[]): Promise<CommandResult> {
+  try {
+    const { stdout, stderr } = await run(
+      process.execPath,
+      [join(repository, 'bin/questlog'), ...args],
+      { maxBuffer: 64 * 1024 * 1024 },
+    )
+    return { code: 0, stdout, stderr }
+  } catch (error) {
+    const failed = error as { code?: number; stdout?: string; stderr?: string } // what execFile rejects with
+    return {
+      code: typeof failed.code === 'number' ? failed.code : 1,
+      stdout: failed.stdout ?? '',
+      stderr: failed.stderr ?? String(error),
+    }
+  }
+}
+
+/** What `ps --json` answers: docs/reference/cli.md. */
+export interface Status {
+  readonly endpoints: {
+    readonly collector: string
+    readonly broker: string | null
+    readonly sql: string
+  }
+  readonly components: readonly {
+    readonly name: string
+    readonly state: string
+    readonly pid: number | null
+    readonly uptimeMs: number
+  }[]
+  readonly topics: readonly {
+    readonly name: string
+    readonly kept: number
+    readonly inTables: number
+    readonly filtered: number
+    readonly deadLetters: number
+    readonly unrouted: number
+    readonly inFlight: number
+  }[]
+}
+
+export interface Answer {
+  readonly status: number
+  readonly receipt: string | undefined
+  readonly body: string
+}
+
+/** A real instance on free ports in a temporary data folder, commanded as a person would. */
+export class Instance {
+  readonly data: string
+  readonly config: string
+  endpoints: Status['endpoints'] = { collector: '', broker: null, sql: '' }
+  readonly #agent = new Agent({ keepAlive: true, maxSockets: 32 })
+
+  private constructor(data: string, config: string) {
+    this.data = data
+    this.config = config
+  }
+
+  static async start(
+    config = join(repository, 'examples/w205/questlog.config.ts'),
+  ): Promise<Instance> {
+    const folder = await mkdtemp(join(tmpdir(), 'questlog-e2e-'))
+    const instance = new Instance(join(folder, 'data'), config)
+    await instance.up()
+    return instance
+  }
+
+  /** Starts it, on the same ports as before if it ran before. */
+  async up(): Promise<void> {
+    const port = (address: string) => (address === '' ? '0' : new URL(address).port)
+    const { collector, sql } = this.endpoints
+    const ports = ['--collector-port', port(collector), '--sql-port', port(sql)]
+    const result = await questlog(
+      'up',
+      '-d',
+      '--data',
+      this.data,
+      '--config',
+      this.config,
+      ...ports,
+    )
+    if (result.code !== 0) throw new Error(`up failed: ${result.stdout}${result.stderr}`)
+    this.endpoints = (await this.status()).endpoints
+  }
+
+  async status(): Promise<Status> {
+    const result = await questlog('ps', '--json', '--data', this.data)
+    if (result.code !== 0) throw new Error(`ps failed: ${result.stderr}`)
+    return JSON.parse(result.stdout) as Status
+  }
+
+  async pid(component: string): Promise<number> {
+    const pid = (await this.status()).components.find(({ name }) => name === component)?.pid
+    if (pid == null) throw new Error(`${component} does not run`)
+    return pid
+  }
+
+  /** Ends a component as a power cut would: without a chance to do anything. */
+  async kill(component: string): Promise<void> {
+    process.kill(await this.pid(component), 'SIGKILL')
+  }
+
+  /** One request to the collector. Rejects when no answer comes. */
+  send(
+    path: string,
+    options: { method?: string; headers?: Record<string, string>; body?: string } = {},
+  ): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      const outgoing = request(
+        new URL(path, this.endpoints.collector),
+        { method: options.method ?? 'GET', headers: options.headers ?? {}, agent: this.#agent },
+        (response) => {
+          const parts: Buffer[] = []
+          response.on('data', (part: Buffer) => parts.push(part))
+          response.on('error', reject)
+          response.on('end', () => {
+            const receipt = response.headers['questlog-receipt']
+            resolve({
+              status: response.statusCode ?? 0,
+              receipt: typeof receipt === 'string' ? receipt : undefined,
+              body: Buffer.concat(parts).toString(),
+            })
+          })
+        },
+      )
+      outgoing.on('error', reject)
+      outgoing.end(options.body)
+    })
+  }
+
+  /** Rows of a statement over `POST /sql`. Asks again while the process is away or catching up. */
+  async sql(statement: string): Promise<unknown[][]> {
+    for (;;) {
+      const lines = await fetch(new URL('/sql', this.endpoints.sql), {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ sql: statement }),
+      })
+        .then((response) => response.text())
+        .then((text) =>
+          text
+            .trim()
+            .split('\n')
+            .map(
+              (line) =>
+                JSON.parse(line) as {
+                  rows?: unknown[][]
+                  error?: { code: string; message: string }
+                  stats?: object
+                },
+            ),
+        )
+        .catch(() => [])
+      const error = lines.find((line) => line.error !== undefined)?.error
+      if (error !== undefined && error.code !== 'CATCHING_UP')
+        throw new Error(`${error.code}: ${error.message}`)
+      if (lines.some((line) => line.stats !== undefined))
+        return lines.flatMap((line) => line.rows ?? [])
+    }
+  }
+
+  async audit(): Promise<CommandResult> {
+    return questlog('audit', '--data', this.data)
+  }
+
+  async down(): Promise<CommandResult> {
+    return questlog('down', '--data', this.data)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#agent.destroy()
+    await this.down()
+    await rm(join(this.data, '..'), { recursive: true, force: true })
+  }
+}
