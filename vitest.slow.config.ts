@@ -1,0 +1,13 @@
+import { defineConfig } from 'vitest/config'
+
+/** Suites that take minutes: real tools on a fresh clone. `.ci/run` runs them after `npm test`. */
+export default defineConfig({
+  test: {
+    include: ['test/slow/**/*.test.ts'],
+    pool: 'forks',
+    fileParallelism: false,
+    bail: 1,
+    testTimeout: 600_000,
+    hookTimeout: 600_000,
+  },
+})
