@@ -8,7 +8,7 @@ import type { Files } from '../core/files.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Settings } from '../core/settings.ts'
 import { LogReader } from '../log/reader.ts'
-import type { Topic, Watermark } from '../log/record.ts'
+import type { PartitionWatermark, Topic, Watermark } from '../log/record.ts'
 import type { Definition, TableDefinition } from '../plan/definition.ts'
 import { checkExpressions } from './check-expressions.ts'
 import { commitFailureReason, Committer } from './committer.ts'
@@ -297,18 +297,15 @@ export class Stream {
     }
   }
 
-  /** After a start of ingest the log may end below what is in the fresh rows: with durability os, a lost tail. They must be read anew. */
+  /** After a start of ingest the log may end below what was read of it: with durability os, a lost tail. What is in memory must go. */
   #checkIncarnation(watermark: Watermark): void {
     if (watermark.incarnation === this.#incarnation) return
     this.#incarnation = watermark.incarnation
     for (const topic of this.#topics) {
       for (const [partition, limit] of topic.limits(watermark)) {
-        const ahead = topic.tables.find(
-          (table) => topic.applied(table, partition) > limit.visibleOffset,
-        )
-        if (ahead !== undefined)
+        if (topic.read(partition) > limit.visibleOffset)
           throw new Error(
-            `the log of ${topic.topic.name}-${partition} ends below what table ${ahead.definition.name} has read`,
+            `the log of ${topic.topic.name}-${partition} ends below what was read of it`,
           )
       }
     }
@@ -348,10 +345,10 @@ export class Stream {
       for (const [partition, offset] of committedOffsets(table.lake, topic.id))
         table.next.set(partition, offset)
     }
-    const key = ledgerKey(definition, topic.name)
-    const stored = this.#ledgers.get(topic.id)
-    const ledger = stored?.key === key ? stored : new TopicLedger(key)
-    this.#ledgers.set(topic.id, ledger)
+    const limits = (this.reader.watermark()?.partitions ?? []).filter(
+      (entry) => entry.topicId === topic.id,
+    )
+    const ledger = this.#ledger(definition, topic, limits)
     const setAside = new SetAsideOffsets(
       topic.id,
       parseSetAside(this.deadLetters.lake.properties[setAsideProperty]),
@@ -370,13 +367,8 @@ export class Stream {
       setAside,
       context,
     })
-    const starts = new Map(
-      (this.reader.watermark()?.partitions ?? [])
-        .filter((entry) => entry.topicId === topic.id)
-        .map((entry) => [entry.partition, entry.startOffset]),
-    )
     for (let partition = 0; partition < topic.partitions; partition++) {
-      const start = starts.get(partition) ?? 0
+      const start = limits.find((entry) => entry.partition === partition)?.startOffset ?? 0
       ledger.begin(
         partition,
         start,
@@ -384,6 +376,22 @@ export class Stream {
       )
     }
     return stream
+  }
+
+  /** The stored ledger of a topic, unless the definition has changed or the log has lost what it counted: then an empty one. */
+  #ledger(
+    definition: Definition,
+    topic: Topic,
+    limits: readonly PartitionWatermark[],
+  ): TopicLedger {
+    const key = ledgerKey(definition, topic.name)
+    const stored = this.#ledgers.get(topic.id)
+    const ahead = limits.some(
+      (limit) => (stored?.partitions.get(limit.partition)?.counted ?? 0) > limit.visibleOffset,
+    )
+    const ledger = stored?.key === key && !ahead ? stored : new TopicLedger(key)
+    this.#ledgers.set(topic.id, ledger)
+    return ledger
   }
 
   /** The offsets of a table that starts with what comes next. */

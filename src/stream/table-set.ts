@@ -5,7 +5,7 @@ import type { Files } from '../core/files.ts'
 import { listTables } from '../lake/catalog.ts'
 import { offsetsProperty } from '../lake/offsets.ts'
 import { createTable, openTable, type LakeTable } from '../lake/table.ts'
-import type { Column } from '../plan/columns.ts'
+import { systemColumns, type Column } from '../plan/columns.ts'
 import type { Definition, TableDefinition } from '../plan/definition.ts'
 import { snapshotPart } from './committer.ts'
 import { deadLetterColumns, deadLetterNamespace, deadLetterTable } from './dead-letters.ts'
@@ -67,8 +67,9 @@ export class TableSet {
           ? {}
           : { [offsetsProperty]: offsets, [startOffsetsProperty]: offsets },
       )
-      await lake.evolve(table.columns)
-      const fresh = this.#freshRows(lake, table.columns, await snapshotPart(lake))
+      const columns = withFormer(table.columns, lake.columns)
+      await lake.evolve(columns)
+      const fresh = this.#freshRows(lake, columns, await snapshotPart(lake))
       tables.push({
         definition: table,
         lake,
@@ -132,4 +133,12 @@ export class TableSet {
     }
     return (await openTable(location)) ?? createTable(location, columns, properties)
   }
+}
+
+/** A column that the definition no longer declares stays, NULL in new rows: an edit of the file must not hide what was kept. */
+function withFormer(declared: readonly Column[], existing: readonly Column[]): readonly Column[] {
+  const names = new Set(declared.map((column) => column.name.toLowerCase()))
+  const former = existing.filter((column) => !names.has(column.name.toLowerCase()))
+  const end = declared.findIndex((column) => column.name === systemColumns[0]?.name)
+  return [...declared.slice(0, end), ...former, ...declared.slice(end)]
 }

@@ -69,6 +69,11 @@ export class TopicStream {
     return table.next.get(partition) ?? 0
   }
 
+  /** The furthest place of the partition that anything in memory knows of. */
+  read(partition: number): number {
+    return Math.max(this.head(partition), this.ledger.partitions.get(partition)?.counted ?? 0)
+  }
+
   isLevel(table: StreamTable): boolean {
     return this.#partitions().every(
       (partition) => this.applied(table, partition) >= this.head(partition),
@@ -98,7 +103,7 @@ export class TopicStream {
 
   async #advance(limits: ReadonlyMap<number, PartitionWatermark>): Promise<boolean> {
     const from = new Map(this.#partitions().map((partition) => [partition, this.head(partition)]))
-    const chunk = await this.#read(
+    const chunk = await this.#readChunk(
       from,
       limits,
       (partition) => limits.get(partition)?.visibleOffset ?? 0,
@@ -129,7 +134,12 @@ export class TopicStream {
     if (from.size === 0) return false
     const bytesMax = busy ? backfillBytesMax : this.#context.settings.batchBytesMax
     const heads = new Map(this.#partitions().map((partition) => [partition, this.head(partition)]))
-    const chunk = await this.#read(from, limits, (partition) => heads.get(partition) ?? 0, bytesMax)
+    const chunk = await this.#readChunk(
+      from,
+      limits,
+      (partition) => heads.get(partition) ?? 0,
+      bytesMax,
+    )
     if (chunk.ranges.size === 0) return false
     await this.#process(chunk, behind)
     return true
@@ -154,7 +164,7 @@ export class TopicStream {
   }
 
   /** Reads from the given offsets up to `end` of each partition, within the watermark, about `bytesMax` in all. */
-  async #read(
+  async #readChunk(
     from: ReadonlyMap<number, number>,
     limits: ReadonlyMap<number, PartitionWatermark>,
     end: (partition: number) => number,

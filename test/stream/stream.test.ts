@@ -293,6 +293,19 @@ test('a field that is added later is a nullable column: old rows have NULL, old 
   expect(files).toHaveLength(1)
 })
 
+test('a field that is no longer declared keeps its column and its values', async () => {
+  await using world = await World.open()
+  const tables = { sword_purchases: { from: 'purchase_sword' } }
+  const stream = await world.start(define({ events: { purchase_sword: sword }, tables }))
+  await world.append([{ event_type: 'purchase_sword', color: 'red' }])
+  await stream.activate(define({ events: { purchase_sword: {} }, tables }))
+  await world.append([{ event_type: 'purchase_sword', color: 'blue' }])
+  const colors = () => world.query('SELECT color FROM "default".sword_purchases ORDER BY _offset')
+  expect(await colors()).toEqual([{ color: 'red' }, { color: null }])
+  await stream.activate(define({ events: { purchase_sword: sword }, tables }))
+  expect(await colors()).toEqual([{ color: 'red' }, { color: null }])
+})
+
 test('a table that starts at the latest holds only what comes after it', async () => {
   await using world = await World.open()
   const stream = await world.start(define({ ...base, tables: { events: { from: '*' } } }))
