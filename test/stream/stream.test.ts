@@ -298,6 +298,7 @@ test('a field that is no longer declared keeps its column and its values', async
   const tables = { sword_purchases: { from: 'purchase_sword' } }
   const stream = await world.start(define({ events: { purchase_sword: sword }, tables }))
   await world.append([{ event_type: 'purchase_sword', color: 'red' }])
+  expect(await world.count('"default".sword_purchases')).toBe(1)
   await stream.activate(define({ events: { purchase_sword: {} }, tables }))
   await world.append([{ event_type: 'purchase_sword', color: 'blue' }])
   const colors = () => world.query('SELECT color FROM "default".sword_purchases ORDER BY _offset')
