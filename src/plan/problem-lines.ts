@@ -43,7 +43,7 @@ export function invalidDefinition(
     'DEFINITION_INVALID',
     lines.join('\n'),
     { file, problems: lines.length },
-    cause === undefined ? {} : { cause },
+    { cause, hint: 'docs/reference/definition.md describes every key' },
   )
 }
 
