@@ -50,13 +50,15 @@ export async function composeStatus(parts: StatusParts): Promise<InstanceStatus>
     endpoints: parts.endpoints,
     components: [
       supervisorStatus(parts),
-      ...parts.components.map((component) =>
-        componentStatus(
-          component,
-          parts.host,
-          (component.name === 'ingest' ? ingestStatus : lakeStatus)?.memoryBytes ?? 0,
+      ...parts.components
+        .toReversed()
+        .map((component) =>
+          componentStatus(
+            component,
+            parts.host,
+            (component.name === 'ingest' ? ingestStatus : lakeStatus)?.memoryBytes ?? 0,
+          ),
         ),
-      ),
     ],
     topics: lakeStatus?.topics ?? [],
     tables: lakeStatus?.tables ?? [],

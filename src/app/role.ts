@@ -219,14 +219,12 @@ async function waitForLock(path: string): Promise<ProcessLock> {
 
 /** System errors of a start in terms of the catalog. */
 function explainStart(error: unknown, role: RoleName, host: string, port: number): unknown {
-  switch (systemErrorCode(error)) {
+  if (error instanceof QuestlogError && error.code === 'PORT_BUSY')
+    return portBusy(error, role, port)
+  const cause = error instanceof QuestlogError ? error.cause : error
+  switch (systemErrorCode(cause)) {
     case 'EADDRINUSE':
-      return new QuestlogError(
-        'PORT_BUSY',
-        `port ${port}, which ${role} listens on, is in use`,
-        { port, role },
-        { cause: error },
-      )
+      return portBusy(error, role, port)
     case 'EADDRNOTAVAIL':
     case 'ENOTFOUND':
       return new QuestlogError(
@@ -248,4 +246,9 @@ function explainStart(error: unknown, role: RoleName, host: string, port: number
     default:
       return error
   }
+}
+
+function portBusy(cause: unknown, role: RoleName, port: number): QuestlogError {
+  const message = `port ${port}, which ${role} listens on, is in use`
+  return new QuestlogError('PORT_BUSY', message, { port, role }, { cause })
 }

@@ -53,11 +53,12 @@ function collectorLines(definition: Definition, address: string): string[] {
 
 function sqlLines(parts: ScreenParts, address: string): string[] {
   const names = parts.definition.tables.map((table) => table.name)
-  const first = names[0] ?? 'events'
+  const [first] = names
+  const statement = first === undefined ? 'show tables' : `select count(*) from ${first}`
   return [
     `  sql         ${address}`,
     ...wrap(names, namesWidthMax).map((line) => `                ${line}`),
-    `                questlog sql "select count(*) from ${first}"`,
+    `                questlog sql "${statement}"`,
   ]
 }
 

@@ -50,5 +50,5 @@ export function formatAddress(host: string, port: number): string {
 
 /** A word that a POSIX shell reads back as this text. */
 export function quoteShell(text: string): string {
-  return /^[\w@%+=:,./~-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
 }

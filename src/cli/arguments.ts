@@ -77,7 +77,10 @@ function optionsByName(args: ArgsDef): Map<string, Option> {
 }
 
 function unknownOption(shown: string, options: ReadonlyMap<string, Option>): QuestlogError {
-  const near = nearestName(shown.replace(/^-+/, ''), options.keys())
+  const name = shown.replace(/^-+/, '')
+  const known = [...options.keys()]
+  const near =
+    nearestName(name, known) ?? known.find((option) => name.length > 1 && option.startsWith(name))
   const hint =
     near === undefined ? 'see --help' : `did you mean ${near.length === 1 ? '-' : '--'}${near}?`
   return new QuestlogError('USAGE', `there is no option ${shown}`, {}, { hint })

@@ -5,6 +5,7 @@ import {
   constants,
   lstatSync,
   mkdirSync,
+  mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -16,6 +17,7 @@ import {
   write,
   writeFileSync,
 } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { systemErrorCode } from './errors.ts'
 
@@ -64,6 +66,16 @@ export function requireWritableFolder(path: string): void {
   const probe = join(path, `.probe-${process.pid}`)
   closeSync(openSync(probe, 'w'))
   rmSync(probe, { force: true })
+}
+
+/** Creates a new folder for this run alone; answers with its path. */
+export function makeTemporaryFolder(prefix: string): string {
+  return mkdtempSync(join(tmpdir(), prefix))
+}
+
+/** Removes a folder and what is in it, also while something in it is just ending. */
+export function removeFolder(path: string): void {
+  rmSync(path, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 })
 }
 
 /** Names in a folder, sorted; empty when it can't be read. */

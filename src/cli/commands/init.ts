@@ -1,4 +1,4 @@
-import { resolve } from 'node:path'
+import { relative, resolve } from 'node:path'
 import { defineCommand } from 'citty'
 import { formatPath, quoteShell } from '../../app/words.ts'
 import { realFiles } from '../../core/files.ts'
@@ -12,12 +12,12 @@ export const initCommand = defineCommand({
   async run({ args }) {
     const folder = resolve(args.folder ?? '.')
     const paths = await writeStarter(folder, realFiles)
-    const shown = formatPath(folder, process.cwd())
+    const below = relative(process.cwd(), folder)
     printLines([
       ...paths.map((path) => `wrote ${formatPath(path, process.cwd())}`),
       '',
       'Next:',
-      ...(shown === '.' ? [] : [`  cd ${quoteShell(shown)}`]),
+      ...(below === '' ? [] : [`  cd ${quoteShell(below)}`]),
       '  questlog check',
       '  questlog up -d',
       '  curl http://127.0.0.1:5000/',

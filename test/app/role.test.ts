@@ -1,0 +1,136 @@
+import { fork, type ChildProcess } from 'node:child_process'
+import { mkdtempSync, realpathSync, rmSync } from 'node:fs'
+import { request } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { RoleArguments } from '../../src/app/roles.ts'
+import { realFiles } from '../../src/core/files.ts'
+import { acquireLock } from '../../src/core/lock.ts'
+import { storeDefinition } from '../../src/plan/store.ts'
+import { definitionOf, until } from './fixtures/fake-system.ts'
+
+// The real ingest process, run from its source.
+const program = fileURLToPath(new URL('../../src/app/role-main.ts', import.meta.url))
+const root = fileURLToPath(new URL('../..', import.meta.url))
+
+let data = ''
+const children: ChildProcess[] = []
+
+beforeEach(async () => {
+  data = realpathSync(mkdtempSync(join(tmpdir(), 'questlog-role-')))
+  await storeDefinition(realFiles, data, definitionOf('sword'))
+})
+afterEach(() => {
+  for (const child of children.splice(0)) child.kill('SIGKILL')
+  rmSync(data, { recursive: true, force: true })
+})
+
+function startIngest(changes: Partial<RoleArguments> = {}) {
+  const given: RoleArguments = {
+    role: 'ingest',
+    data,
+    host: '127.0.0.1',
+    port: 0,
+    definitionVersion: 1,
+    accessLog: false,
+    repair: false,
+    ...changes,
+  }
+  const child = fork(program, [], {
+    cwd: root,
+    execArgv: ['--import', 'jiti/register'],
+    env: { ...process.env, QUESTLOG_ROLE: JSON.stringify(given) },
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+  })
+  children.push(child)
+  const messages: Record<string, unknown>[] = []
+  child.on('message', (message) => messages.push(message as Record<string, unknown>))
+  const ended = new Promise<number | null>((resolve) => child.once('exit', resolve))
+  const find = (key: string, value: unknown) =>
+    until(`${key} ${String(value)}`, () => messages.find((message) => message[key] === value))
+  return { child, ended, find }
+}
+
+function get(port: unknown, path: string): Promise<{ status: number; receipt: string }> {
+  return new Promise((resolve, reject) => {
+    request({ host: '127.0.0.1', port: Number(port), path, agent: false }, (response) => {
+      response.resume()
+      response.on('end', () =>
+        resolve({
+          status: response.statusCode ?? 0,
+          receipt: String(response.headers['questlog-receipt']),
+        }),
+      )
+    })
+      .on('error', reject)
+      .end()
+  })
+}
+
+test('answers events, switches its routes, makes topics, and stops with everything kept', async () => {
+  const { child, ended, find } = startIngest()
+  const { port } = await find('notice', 'ready')
+  expect(await get(port, '/sword')).toEqual({ status: 200, receipt: 'events/0/0' })
+  expect((await get(port, '/knife')).status).toBe(404)
+  await storeDefinition(realFiles, data, definitionOf('sword', 'knife'))
+  child.send({ id: 1, request: 'activate', parameters: { version: 2 } })
+  expect(await find('id', 1)).toEqual({ id: 1, result: null })
+  expect(await get(port, '/knife')).toEqual({ status: 200, receipt: 'events/0/1' })
+  child.send({ id: 2, request: 'status', parameters: {} })
+  expect(await find('id', 2)).toMatchObject({
+    result: {
+      topics: [{ name: 'events', partitions: 1, kept: 2 }],
+      unknownPaths: [{ path: '/knife', count: 1 }],
+      attention: [],
+    },
+  })
+  const spec = { name: 'extra', partitions: 2, configs: { 'max.message.bytes': '5242880' } }
+  child.send({ id: 3, request: 'createTopic', parameters: spec })
+  expect(await find('id', 3)).toMatchObject({ result: spec })
+  child.send({ id: 4, request: 'createTopic', parameters: spec })
+  expect(await find('id', 4)).toMatchObject({ error: { code: 'TOPIC_EXISTS' } })
+  child.send({ id: 5, request: 'stop', parameters: {} })
+  expect(await find('id', 5)).toMatchObject({
+    result: { lines: [expect.stringContaining('every answered event is on the log')] },
+  })
+  expect(await ended).toBe(0)
+  // The next start goes on where this one ended.
+  const next = startIngest({ definitionVersion: 2 })
+  const ready = await next.find('notice', 'ready')
+  expect((await get(ready['port'], '/sword')).receipt).toBe('events/0/2')
+})
+
+test('waits for the first definition, and for a lock that another process still holds', async () => {
+  await realFiles.makeFolder(join(data, 'log'))
+  const lock = acquireLock(join(data, 'log', 'lock'))
+  const { child, find } = startIngest({ definitionVersion: null })
+  child.send({ id: 1, request: 'activate', parameters: { version: 1 } })
+  setTimeout(() => lock?.release(), 300)
+  const { port } = await find('notice', 'ready')
+  expect((await get(port, '/sword')).status).toBe(200)
+})
+
+test('says why it can not start', async () => {
+  const first = startIngest()
+  const { port } = await first.find('notice', 'ready')
+  const folder = realpathSync(mkdtempSync(join(tmpdir(), 'questlog-role-')))
+  await storeDefinition(realFiles, folder, definitionOf('sword'))
+  const second = startIngest({ port: Number(port), data: folder })
+  expect(await second.find('notice', 'failed')).toMatchObject({
+    error: { code: 'PORT_BUSY', facts: { port, role: 'ingest' } },
+  })
+  expect(await second.ended).toBe(1)
+  rmSync(folder, { recursive: true, force: true })
+})
+
+test('stops cleanly when its supervisor is gone', async () => {
+  const { child, ended, find } = startIngest()
+  await find('notice', 'ready')
+  child.disconnect()
+  expect(await ended).toBe(0)
+  const lock = acquireLock(join(data, 'log', 'lock'))
+  expect(lock).toBeDefined()
+  lock?.release()
+})

@@ -1,0 +1,132 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { formatRecordJson, tailTopic, type TailOptions } from '../../src/cli/tail.ts'
+import { realClock } from '../../src/core/clock.ts'
+import { realFiles } from '../../src/core/files.ts'
+import { silentLogger } from '../../src/core/logger.ts'
+import { resolveSettings } from '../../src/core/settings.ts'
+import { openEventLog, type EventLog } from '../../src/log/event-log.ts'
+import { LogReader } from '../../src/log/reader.ts'
+
+let folder = ''
+let log: EventLog
+let reader: LogReader
+
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'questlog-tail-'))
+  log = await openEventLog({
+    files: realFiles,
+    clock: realClock,
+    logger: silentLogger,
+    folder,
+    settings: resolveSettings({ durability: 'os' }),
+    floors: new Map(),
+    repair: false,
+  })
+  await log.createTopic({ name: 'events', partitions: 1 })
+  reader = new LogReader(realFiles, folder)
+})
+afterEach(async () => {
+  await reader.close()
+  await log.close()
+  rmSync(folder, { recursive: true, force: true })
+})
+
+async function append(...values: string[]): Promise<void> {
+  for (const value of values)
+    await log.append('events', null, [{ key: null, value: Buffer.from(value), headers: [] }])
+}
+
+async function tail(changes: Partial<TailOptions>): Promise<{ lines: string[]; ends: string[] }> {
+  const [topic] = await reader.topics()
+  if (topic === undefined) throw new Error('no topic')
+  let text = ''
+  const ends: string[] = []
+  await tailTopic({
+    reader,
+    clock: realClock,
+    topic,
+    only: undefined,
+    start: { kind: 'beginning' },
+    countMax: Infinity,
+    follow: false,
+    format: (_, record) => record.value ?? Buffer.alloc(0),
+    write: async (bytes) => void (text += Buffer.from(bytes).toString()),
+    reachedEnd: (line) => ends.push(line),
+    ...changes,
+  })
+  return { lines: text.split('\n').slice(0, -1), ends }
+}
+
+test('from the beginning, an offset, the last ones, the end; stopped at the end or after a count', async () => {
+  await append('a', 'b', 'c', 'd', 'e')
+  expect(await tail({})).toEqual({
+    lines: ['a', 'b', 'c', 'd', 'e'],
+    ends: ['% Reached end of topic events [0] at offset 5: exiting'],
+  })
+  expect((await tail({ start: { kind: 'offset', offset: 4 } })).lines).toEqual(['e'])
+  expect((await tail({ start: { kind: 'last', count: 2 } })).lines).toEqual(['d', 'e'])
+  expect((await tail({ start: { kind: 'last', count: 99 } })).lines).toHaveLength(5)
+  expect((await tail({ start: { kind: 'end' } })).lines).toEqual([])
+  expect(await tail({ countMax: 2 })).toEqual({ lines: ['a', 'b'], ends: [] })
+})
+
+test('one offset in the middle of a batch prints what follows only', async () => {
+  const values = ['1', '2', '3'].map((value) => ({
+    key: null,
+    value: Buffer.from(value),
+    headers: [],
+  }))
+  await log.append('events', null, values)
+  expect((await tail({ start: { kind: 'offset', offset: 1 } })).lines).toEqual(['2', '3'])
+  expect((await tail({ start: { kind: 'offset', offset: 1 }, countMax: 1 })).lines).toEqual(['2'])
+})
+
+test('it follows what is answered while it runs', async () => {
+  await append('a')
+  const stop = new AbortController()
+  const seen: string[] = []
+  const running = tail({
+    follow: true,
+    signal: stop.signal,
+    write: async (bytes) => {
+      seen.push(...Buffer.from(bytes).toString().split('\n').slice(0, -1))
+      if (seen.length === 1) await append('b', 'c')
+      if (seen.length === 3) stop.abort()
+    },
+  })
+  await running
+  expect(seen).toEqual(['a', 'b', 'c'])
+})
+
+test('an empty topic ends at once', async () => {
+  expect(await tail({})).toMatchObject({ lines: [] })
+})
+
+test('the JSON form tells where and when, with headers as pairs', () => {
+  const record = {
+    offset: 7,
+    timestampMs: 1_532_644_587_000,
+    key: Buffer.from('k'),
+    value: Buffer.from('{"a":"é"}'),
+    headers: [
+      { key: 'id', value: Buffer.from('x') },
+      { key: 'none', value: null },
+    ],
+  }
+  expect(JSON.parse(formatRecordJson('events', 0, record))).toEqual({
+    topic: 'events',
+    partition: 0,
+    offset: 7,
+    timestamp: 1_532_644_587_000,
+    key: 'k',
+    headers: [
+      ['id', 'x'],
+      ['none', null],
+    ],
+    value: '{"a":"é"}',
+  })
+  expect(formatRecordJson('t', 1, { ...record, key: null, value: null })).toContain('"value":null')
+})
