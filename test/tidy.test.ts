@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import {
+  checkFileMap,
   checkFormats,
   checkLinks,
   checkNamedPages,
@@ -107,6 +108,10 @@ describe('the pages', () => {
   test('every format on disk is described', () => {
     expect(checkFormats(diskFormats, sources, pages)).toEqual([])
   })
+})
+
+test('the file map says what every file is for', () => {
+  expect(checkFileMap(readText('docs/internals/architecture.md'), sourcePaths)).toEqual([])
 })
 
 describe('the repository', () => {
@@ -253,6 +258,16 @@ describe('the checks themselves find what they look for', () => {
     expect(
       checkNamedPages([file('src/a.ts', '// docs/nothing.md and docs/internals/../nothing.md')]),
     ).not.toEqual([])
+  })
+
+  test('files that the file map lacks, and names that are no files', () => {
+    const map = {
+      path: 'a.md',
+      text: '### log\n| `a.ts` | one; `b.ts` two |\n### cli\n| `commands/*.ts` | `c` |',
+    }
+    const right = ['src/index.ts', 'src/log/a.ts', 'src/log/b.ts', 'src/cli/commands/up.ts']
+    expect(checkFileMap(map, right)).toEqual([])
+    expect(checkFileMap(map, [...right.slice(0, 2), 'src/log/c.ts'])).toHaveLength(3)
   })
 
   test('formats without a page', () => {

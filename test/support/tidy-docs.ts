@@ -109,3 +109,35 @@ export function checkFormats(
 function declaresFormat(code: string): boolean {
   return /\bconst\s+(?:magic|magicText|currentMagic|currentVersion|formatVersion)\b/.test(code)
 }
+
+/**
+ * The file map of a page: below the heading of each folder, the names in backticks in the first lines of code of its tables. Gives files that
+ * the map lacks and names that are no files; a `*` stands for any name.
+ */
+export function checkFileMap(page: TextFile, paths: readonly string[]): string[] {
+  const patterns: string[] = []
+  let folder = ''
+  for (const line of page.text.split('\n')) {
+    const heading = /^#+ (.+)$/.exec(line)?.[1]
+    if (heading !== undefined) folder = heading
+    if (line.startsWith('| `'))
+      for (const [, name = ''] of line.matchAll(/`([\w*./-]+\.ts)`/g))
+        patterns.push(`src/${folder}/${name}`)
+  }
+  const matches = (pattern: string, path: string) =>
+    new RegExp(
+      `^${pattern
+        .split('*')
+        .map((part) => part.replace(/[.]/g, '\\.'))
+        .join('[^/]*')}$`,
+    ).test(path)
+  const inFolders = paths.filter((path) => path.split('/').length > 2)
+  return [
+    ...inFolders
+      .filter((path) => !patterns.some((pattern) => matches(pattern, path)))
+      .map((path) => `${path} is not in the file map of ${page.path}`),
+    ...patterns
+      .filter((pattern) => !inFolders.some((path) => matches(pattern, path)))
+      .map((pattern) => `${page.path} lists ${pattern}, which does not exist`),
+  ]
+}

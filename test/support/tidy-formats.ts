@@ -72,7 +72,7 @@ export const diskFormats: readonly DiskFormat[] = [
     what: 'offsets of dead letters',
     source: 'src/stream/set-aside-offsets.ts',
     page: 'docs/internals/stream-format.md',
-    heading: /set-aside|dead letter/i,
+    heading: /set aside/i,
   },
   {
     what: 'the ledger',
@@ -89,13 +89,13 @@ export const diskFormats: readonly DiskFormat[] = [
   {
     what: 'definitions',
     source: 'src/plan/store.ts',
-    page: 'docs/internals/definition-format.md',
+    page: 'docs/internals/data-folder.md',
     heading: /definition/i,
   },
   {
     what: 'the running instance',
     source: 'src/app/instance.ts',
-    page: 'docs/internals/run-folder.md',
+    page: 'docs/internals/data-folder.md',
     heading: /instance/i,
   },
 ]
