@@ -1,0 +1,284 @@
+import type { DuckDBInstance } from '@duckdb/node-api'
+import type { Clock } from '../core/clock.ts'
+import { asQuestlogError, QuestlogError, type ErrorCode } from '../core/errors.ts'
+import type { Logger } from '../core/logger.ts'
+import type { Metric } from '../core/metrics.ts'
+import type { Settings } from '../core/settings.ts'
+import { confineFiles, readViews, readVisibleNames, tablesToWaitFor } from './catalog.ts'
+import { ConnectionPool, type SqlConnection } from './connections.ts'
+import { explainFailure, readFailure, type VisibleNames } from './duckdb-error.ts'
+import { beginReading, cancelled, execute, RehearsalError, type RowsEvent } from './execute.ts'
+import { Gate } from './gate.ts'
+import { splitStatements } from './lexer.ts'
+import { SqlError } from './sql-error.ts'
+import { planStatement, type Plan } from './statements.ts'
+
+/** What the stream promises to the statements. */
+export interface FreshSource {
+  /** Resolves when everything answered before the call is visible to a new transaction, for these tables (null = all); throws CATCHING_UP after the bound. */
+  caughtUp(tables: readonly string[] | null, signal: AbortSignal): Promise<void>
+  /** Until release(), no data file that a view names is unlinked. */
+  lease(): { release(): void }
+}
+
+export interface SqlEngineOptions {
+  /** The in-memory instance in which the stream keeps the views. It is confined to `lakeFolder` and stays the caller's to close. */
+  readonly instance: DuckDBInstance
+  /** Schema in which names without one are looked up. */
+  readonly namespace: string
+  readonly settings: Settings
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly source: FreshSource
+  /** Absolute path; the only folder that statements can read files of. */
+  readonly lakeFolder: string
+}
+
+export interface SqlRequest {
+  /** One statement, or several with semicolons between them. */
+  readonly sql: string
+  /** True: answer at once from what is there, without waiting for what was answered before. */
+  readonly stale: boolean
+  readonly signal: AbortSignal
+}
+
+export interface SqlStats {
+  readonly rows: number
+  /** From the start of the statement (the request, for the first one) to its last row. */
+  readonly elapsedMs: number
+  /** How much of it was spent waiting: for a turn, and for the tables to catch up. */
+  readonly waitedMs: number
+  readonly stale: boolean
+}
+
+/** Every statement of a script gives `columns`, any number of `rows`, then `end`. */
+export type SqlEvent = RowsEvent | { readonly kind: 'end'; readonly stats: SqlStats }
+
+export interface SqlEngine {
+  /**
+   * Runs a script: every statement is checked before the first one runs, then they run in order, each in a read
+   * transaction of its own. Rows are made as they are asked for; a caller that stops asking must call `return()`.
+   * Throws SQL_INVALID, SQL_REFUSED, SQL_TOO_MANY, SQL_CANCELLED, CATCHING_UP, OVERLOADED, SHUTTING_DOWN.
+   */
+  run(request: SqlRequest): AsyncGenerator<SqlEvent, void, undefined>
+  metrics(): readonly Metric[]
+  /** Cancels what runs and waits for its end. May be called again. */
+  close(): Promise<void>
+}
+
+/** Makes the engine on a DuckDB instance; see `SqlEngineOptions`. */
+export async function createSqlEngine(options: SqlEngineOptions): Promise<SqlEngine> {
+  await confineFiles(options.instance, options.lakeFolder)
+  return new DuckdbEngine(options)
+}
+
+class DuckdbEngine implements SqlEngine {
+  readonly #options: SqlEngineOptions
+  readonly #gate: Gate
+  readonly #pool: ConnectionPool
+  /** One entry a running script: how to stop it, and a promise of its end. */
+  readonly #running = new Map<AbortController, Promise<void>>()
+  #closing: QuestlogError | undefined
+  readonly #failures = new Map<ErrorCode, number>()
+  #served = 0
+
+  constructor(options: SqlEngineOptions) {
+    this.#options = options
+    const { queryConcurrencyMax, queryQueueMax } = options.settings
+    this.#gate = new Gate(queryConcurrencyMax, queryQueueMax)
+    this.#pool = new ConnectionPool(options.instance, options.namespace)
+  }
+
+  async *run(request: SqlRequest): AsyncGenerator<SqlEvent, void, undefined> {
+    const { clock, settings } = this.#options
+    const startMs = clock.monotonicMs()
+    const stop = new AbortController()
+    const ended = new AbortController()
+    const onAbort = () => stop.abort(request.signal.reason)
+    const finished = new Promise<void>((resolve) =>
+      ended.signal.addEventListener('abort', () => resolve(), { once: true }),
+    )
+    this.#running.set(stop, finished)
+    request.signal.addEventListener('abort', onAbort, { once: true })
+    if (request.signal.aborted) onAbort()
+    if (this.#closing !== undefined) stop.abort(this.#closing)
+    const timer = clock.sleep(settings.queryTimeoutMs, ended.signal).then(() => {
+      if (!ended.signal.aborted) stop.abort(timeoutError(settings.queryTimeoutMs))
+    })
+    try {
+      yield* this.#runScript(request, stop.signal, startMs)
+    } catch (error) {
+      const known = asQuestlogError(error)
+      this.#failures.set(known.code, (this.#failures.get(known.code) ?? 0) + 1)
+      if (known.code === 'INTERNAL')
+        this.#options.logger.error('a statement failed', { error: known.cause ?? known })
+      throw known
+    } finally {
+      request.signal.removeEventListener('abort', onAbort)
+      ended.abort()
+      await timer
+      this.#running.delete(stop)
+    }
+  }
+
+  async *#runScript(
+    request: SqlRequest,
+    signal: AbortSignal,
+    startMs: number,
+  ): AsyncGenerator<SqlEvent> {
+    const { clock } = this.#options
+    const parts = readParts(request.sql)
+    const leave = await this.#gate.enter(signal).catch((error: unknown) => {
+      throw signal.aborted ? cancelled(signal) : error
+    })
+    let connection: SqlConnection | undefined
+    try {
+      connection = await this.#pool.take()
+      const plans: Plan[] = []
+      const planner = {
+        namespace: this.#options.namespace,
+        serialize: connection.serialize,
+      }
+      for (const part of parts) plans.push(await planStatement(request.sql, part, planner))
+      let statementStartMs = startMs
+      const queuedMs = clock.monotonicMs() - startMs
+      for (const [index, plan] of plans.entries()) {
+        const times = { startMs: statementStartMs, queuedMs: index === 0 ? queuedMs : 0 }
+        yield* this.#runPlan(plan, connection, request.stale, signal, times)
+        statementStartMs = clock.monotonicMs()
+      }
+      this.#pool.put(connection)
+      connection = undefined
+    } finally {
+      // Not put back: it failed, or was stopped half-way.
+      if (connection !== undefined) this.#pool.drop(connection)
+      leave()
+    }
+  }
+
+  async *#runPlan(
+    plan: Plan,
+    connection: SqlConnection,
+    stale: boolean,
+    signal: AbortSignal,
+    times: { readonly startMs: number; readonly queuedMs: number },
+  ): AsyncGenerator<SqlEvent> {
+    const { clock, namespace, source } = this.#options
+    const { duckdb } = connection
+    const waitStartMs = clock.monotonicMs()
+    let views = await readViews(duckdb, namespace)
+    if (plan.kind === 'select' && !stale) {
+      const tables = tablesToWaitFor(plan.named, views, namespace)
+      if (tables === null || tables.length > 0) {
+        await source.caughtUp(tables, signal).catch((error: unknown) => {
+          throw signal.aborted ? cancelled(signal) : error
+        })
+        // What was waited for may have been the first rows of a table.
+        if (tables === null) views = await readViews(duckdb, namespace)
+      }
+    }
+    const waitedMs = times.queuedMs + (clock.monotonicMs() - waitStartMs)
+    let rows = 0
+    const lease = source.lease()
+    let isOpen = false
+    try {
+      await duckdb.run(beginReading)
+      isOpen = true
+      for await (const event of execute(plan, { duckdb, signal, clock, namespace, views })) {
+        if (event.kind === 'rows') rows += event.chunk.rowCount
+        yield event
+      }
+      isOpen = false
+      await duckdb.run('COMMIT')
+    } catch (error) {
+      if (isOpen) await rollback(connection)
+      isOpen = false
+      throw await this.#explain(error, plan, connection)
+    } finally {
+      if (isOpen) await rollback(connection)
+      lease.release()
+    }
+    this.#served++
+    const elapsedMs = clock.monotonicMs() - times.startMs
+    yield { kind: 'end', stats: { rows, elapsedMs, waitedMs, stale } }
+  }
+
+  /** DuckDB's error in the words of the user's own statement and tables. */
+  async #explain(error: unknown, plan: Plan, connection: SqlConnection): Promise<unknown> {
+    const rehearsed = error instanceof RehearsalError ? error.prefixBytes : 0
+    const cause = error instanceof RehearsalError ? error.cause : error
+    const failure = readFailure(cause)
+    if (failure === undefined || plan.kind === 'show') return cause
+    const position = failure.position === undefined ? undefined : failure.position - rehearsed
+    let names: VisibleNames = { tables: [], columns: [] }
+    try {
+      names = await readVisibleNames(connection.duckdb, this.#options.namespace, plan.named)
+    } catch {
+      // Suggestions are a kindness; the failure itself is what must be told.
+    }
+    return explainFailure({ ...failure, position }, plan.source, names, cause)
+  }
+
+  metrics(): readonly Metric[] {
+    const failed = [...this.#failures].map(([code, value]) => ({ labels: { code }, value }))
+    return [
+      {
+        name: 'questlog_sql_statements_total',
+        help: 'Statements answered to their last row.',
+        type: 'counter',
+        values: [{ value: this.#served }],
+      },
+      {
+        name: 'questlog_sql_failures_total',
+        help: 'Requests that ended with an error, by its code.',
+        type: 'counter',
+        values: failed,
+      },
+      {
+        name: 'questlog_sql_running',
+        help: 'Requests that run now.',
+        type: 'gauge',
+        values: [{ value: this.#gate.running }],
+      },
+      {
+        name: 'questlog_sql_waiting',
+        help: 'Requests that wait for their turn.',
+        type: 'gauge',
+        values: [{ value: this.#gate.waiting }],
+      },
+    ]
+  }
+
+  async close(): Promise<void> {
+    this.#closing ??= new QuestlogError('SHUTTING_DOWN', 'questlog is stopping')
+    for (const stop of this.#running.keys()) stop.abort(this.#closing)
+    // A caller that neither asks for more rows nor gives up can't hold the stop up.
+    const enough = new AbortController()
+    const { clock, settings } = this.#options
+    await Promise.race([
+      Promise.all(this.#running.values()),
+      clock.sleep(settings.drainTimeoutMs, enough.signal),
+    ])
+    enough.abort()
+    this.#pool.close()
+  }
+}
+
+function readParts(sql: string) {
+  // DuckDB's parser reads up to a NUL: what is checked and what runs could differ.
+  if (sql.includes('\0')) throw new SqlError('SQL_INVALID', 'the statement holds a NUL character')
+  const parts = splitStatements(sql)
+  if (parts.length === 0) throw new SqlError('SQL_INVALID', 'there is no statement')
+  return parts
+}
+
+async function rollback({ duckdb }: SqlConnection): Promise<void> {
+  // The connection is given up afterwards; an error here says only that nothing was open.
+  await duckdb.run('ROLLBACK').catch(() => {})
+}
+
+function timeoutError(timeoutMs: number): SqlError {
+  return new SqlError('SQL_CANCELLED', `the statement took longer than ${timeoutMs} ms`, {
+    hint: 'narrow the statement, or raise queryTimeoutMs',
+  })
+}

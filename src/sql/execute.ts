@@ -1,0 +1,252 @@
+import {
+  ResultReturnType,
+  type DuckDBDataChunk,
+  type DuckDBResult,
+  type DuckDBType,
+} from '@duckdb/node-api'
+import type { Clock } from '../core/clock.ts'
+import type { DuckDBConnection } from '../core/duckdb.ts'
+import { asQuestlogError, QuestlogError } from '../core/errors.ts'
+import { quoteName, quoteText } from '../plan/columns.ts'
+import type { Views } from './catalog.ts'
+import { resultNames } from './naming.ts'
+import { SqlError } from './sql-error.ts'
+import type { Plan } from './statements.ts'
+import { asNode, listField, nodeField, textField, type SyntaxNode } from './syntax-tree.ts'
+import { trinoTypeName } from './type-names.ts'
+
+/** A column of a result. */
+export interface SqlColumn {
+  readonly name: string
+  /** The type in Trino's spelling. */
+  readonly type: string
+  readonly duckdbType: DuckDBType
+  /** Its column in the chunks. */
+  readonly index: number
+}
+
+/** What a running statement gives, in this order: columns, any number of rows. */
+export type RowsEvent =
+  | { readonly kind: 'columns'; readonly columns: readonly SqlColumn[] }
+  | {
+      readonly kind: 'rows'
+      readonly columns: readonly SqlColumn[]
+      readonly chunk: DuckDBDataChunk
+    }
+
+/** A connection in a read transaction, and what may stop it. */
+export interface Execution {
+  readonly duckdb: DuckDBConnection
+  readonly signal: AbortSignal
+  readonly clock: Clock
+  readonly namespace: string
+  readonly views: Views
+}
+
+/** Runs a planned statement and hands its rows on chunk by chunk; the next chunk is made when it is asked for. */
+export async function* execute(plan: Plan, execution: Execution): AsyncGenerator<RowsEvent> {
+  switch (plan.kind) {
+    case 'show':
+      return yield* streamRows(plan.sql, execution, () => [{ name: plan.header, index: 0 }])
+    case 'explain':
+      return yield* streamRows(plan.source.sql, execution, () => [{ name: 'Query Plan', index: 1 }])
+    case 'describe': {
+      const sql = await describeSql(plan.source.sql, plan.tree, execution)
+      const header = ['Column', 'Type', 'Comment']
+      return yield* streamRows(sql, execution, () => header.map((name, index) => ({ name, index })))
+    }
+    case 'select': {
+      const counted = countedTable(plan.tree, execution)
+      if (counted === undefined)
+        return yield* streamRows(plan.source.sql, execution, (names) =>
+          resultNames(plan.tree, names).map((name, index) => ({ name, index })),
+        )
+      const sql = `SELECT n FROM "_counts".${quoteName(counted.table)}`
+      return yield* streamRows(sql, execution, () => [{ name: counted.name, index: 0 }])
+    }
+  }
+}
+
+/**
+ * A statement that asks for nothing but the number of rows of one table (`count(*)`, or of a constant): the stream keeps
+ * that number beside the table, always of the same instant. Anything else in the statement leaves it as it is.
+ */
+function countedTable(
+  tree: SyntaxNode,
+  { namespace, views }: Execution,
+): { readonly table: string; readonly name: string } | undefined {
+  const items = listField(tree, 'select_list')
+  const item = asNode(items[0])
+  const from = nodeField(tree, 'from_table')
+  const name = textField(item, 'function_name')
+  const argument = asNode(listField(item, 'children')[0])
+  const countsRows =
+    name === 'count_star' ||
+    (name === 'count' &&
+      argument?.['class'] === 'CONSTANT' &&
+      nodeField(argument, 'value')?.['is_null'] === false)
+  const isBare =
+    tree['type'] === 'SELECT_NODE' &&
+    items.length === 1 &&
+    item?.['class'] === 'FUNCTION' &&
+    item['distinct'] === false &&
+    item['filter'] === null &&
+    ['where_clause', 'having', 'sample', 'qualify'].every((field) => tree[field] === null) &&
+    ['modifiers', 'group_expressions', 'group_sets'].every(
+      (field) => listField(tree, field).length === 0,
+    ) &&
+    tree['aggregate_handling'] === 'STANDARD_HANDLING' &&
+    listField(nodeField(tree, 'cte_map'), 'map').length === 0
+  const schema = textField(from, 'schema_name').toLowerCase()
+  const isTable =
+    from?.['type'] === 'BASE_TABLE' &&
+    from['sample'] === null &&
+    from['at_clause'] === null &&
+    textField(from, 'catalog_name') === '' &&
+    (schema === '' || schema === namespace.toLowerCase())
+  const key = textField(from, 'table_name').toLowerCase()
+  const table = views.tables.get(key)
+  if (!countsRows || !isBare || !isTable || table === undefined) return undefined
+  if (!views.counted.has(key)) return undefined
+  return { table, name: textField(item, 'alias').toLowerCase() || '_col0' }
+}
+
+/** The columns of a SELECT as a SELECT of texts. */
+async function describeSql(sql: string, tree: SyntaxNode, execution: Execution): Promise<string> {
+  const prepared = await prepareOne(sql, execution)
+  const indexes = Array.from({ length: prepared.columnCount }, (_, index) => index)
+  const names = resultNames(
+    tree,
+    indexes.map((index) => prepared.columnName(index)),
+  )
+  const rows = indexes.map((index) => {
+    const type = trinoTypeName(prepared.columnType(index))
+    return `(${index}, ${quoteText(names[index] ?? '')}, ${quoteText(type)})`
+  })
+  prepared.destroySync()
+  return `SELECT name, type, '' AS comment FROM (VALUES ${rows.join(', ')}) AS t(position, name, type) ORDER BY position`
+}
+
+async function prepareOne(sql: string, { duckdb, signal, clock }: Execution) {
+  return interruptible(duckdb, clock, signal, async () => {
+    const extracted = await duckdb.extractStatements(sql)
+    if (extracted.count !== 1)
+      throw new SqlError('SQL_REFUSED', 'only one statement can be run at a time')
+    return extracted.prepare(0)
+  })
+}
+
+/** Which of DuckDB's columns are answered, under which names. */
+type Choose = (
+  duckdbNames: readonly string[],
+) => readonly { readonly name: string; readonly index: number }[]
+
+async function* streamRows(
+  sql: string,
+  execution: Execution,
+  choose: Choose,
+): AsyncGenerator<RowsEvent> {
+  const { duckdb, clock, signal } = execution
+  const guard = <T>(work: () => Promise<T>) => interruptible(duckdb, clock, signal, work)
+  const prepared = await prepareOne(sql, execution)
+  try {
+    const result = await guard(() => prepared.stream())
+    const columns = choose(result.columnNames()).map(({ name, index }): SqlColumn => {
+      const duckdbType = result.columnType(index)
+      return { name, type: trinoTypeName(duckdbType), duckdbType, index }
+    })
+    yield { kind: 'columns', columns }
+    for (;;) {
+      const chunk = await guard(() => result.fetchChunk())
+      if (chunk === null || chunk.rowCount === 0) break
+      yield { kind: 'rows', columns, chunk }
+    }
+    if (!endedWell(result)) throw await reasonOfFailure(sql, guard, duckdb)
+  } finally {
+    prepared.destroySync()
+  }
+}
+
+/** The binding ends a stream that fails half-way like one that is complete; only the type of the result shows the difference. */
+function endedWell(result: DuckDBResult): boolean {
+  return result.returnType === ResultReturnType.QUERY_RESULT
+}
+
+const rehearsal = 'EXPLAIN ANALYZE '
+
+/** Opens the transaction of a statement. DuckDB refuses to write in it, whatever the statement turns out to be. */
+export const beginReading = 'BEGIN TRANSACTION READ ONLY'
+
+/** Runs the statement again, in a new transaction because the failure ended the first one, and without keeping its rows: this time DuckDB throws what is wrong. */
+async function reasonOfFailure(
+  sql: string,
+  guard: (work: () => Promise<unknown>) => Promise<unknown>,
+  duckdb: DuckDBConnection,
+): Promise<unknown> {
+  try {
+    await guard(() => duckdb.run('ROLLBACK'))
+    await guard(() => duckdb.run(beginReading))
+    await guard(() => duckdb.run(rehearsal + sql))
+  } catch (error) {
+    return new RehearsalError(error)
+  }
+  return new QuestlogError(
+    'INTERNAL',
+    'the statement failed after its first rows, and not when it was run again',
+    {},
+    { hint: 'run the statement again; narrow it if it fails again' },
+  )
+}
+
+/** An error whose position counts from a longer text than the statement. */
+export class RehearsalError extends Error {
+  readonly prefixBytes = rehearsal.length
+
+  constructor(cause: unknown) {
+    super('the statement failed after its first rows', { cause })
+    this.name = 'RehearsalError'
+  }
+}
+
+const interruptIntervalMs = 20
+
+/** Does one step of work on a connection. When the signal aborts, DuckDB is told to stop until it has. Rejects with the error of `cancelled` then. */
+export async function interruptible<T>(
+  duckdb: DuckDBConnection,
+  clock: Clock,
+  signal: AbortSignal,
+  work: () => Promise<T>,
+): Promise<T> {
+  if (signal.aborted) throw cancelled(signal)
+  const ended = new AbortController()
+  // One call is not enough: DuckDB forgets an interrupt that comes before the work has begun.
+  const interrupt = async () => {
+    while (!ended.signal.aborted) {
+      duckdb.interrupt()
+      await clock.sleep(interruptIntervalMs, ended.signal)
+    }
+  }
+  let interrupting: Promise<void> | undefined
+  const onAbort = () => {
+    interrupting = interrupt()
+  }
+  signal.addEventListener('abort', onAbort, { once: true })
+  try {
+    const result = await work()
+    if (signal.aborted) throw cancelled(signal)
+    return result
+  } catch (error) {
+    throw signal.aborted ? cancelled(signal) : error
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+    ended.abort()
+    await interrupting
+  }
+}
+
+/** Why a signal aborted: the error that it was aborted with, else SQL_CANCELLED. */
+export function cancelled(signal: AbortSignal): QuestlogError {
+  return signal.reason instanceof QuestlogError
+    ? asQuestlogError(signal.reason)
+    : new SqlError('SQL_CANCELLED', 'the statement was cancelled')
+}
