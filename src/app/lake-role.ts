@@ -57,7 +57,7 @@ export async function startLake(options: RoleOptions): Promise<LakeRole> {
     ],
     [
       'GET /_questlog/audit',
-      lineResponder((_url, write) => auditRunning(stream, instance, files, write)),
+      lineResponder((_url, write) => auditRunning(stream, instance, files, data, write)),
     ],
   ])
   const server = createSqlServer({

@@ -47,6 +47,16 @@ export async function readDefinition(
   return stored
 }
 
+/** The numbers of all stored versions, oldest first. */
+export async function storedVersions(files: Files, dataFolder: string): Promise<number[]> {
+  const names = await files.list(folderOf(dataFolder))
+  return names
+    .map((name) => /^([1-9]\d{0,8})\.json$/.exec(name)?.[1])
+    .filter((text) => text !== undefined)
+    .map(Number)
+    .toSorted((left, right) => left - right)
+}
+
 /** The version that the running system uses; undefined before the first one. */
 export async function activeVersion(files: Files, dataFolder: string): Promise<number | undefined> {
   const path = join(folderOf(dataFolder), 'active')

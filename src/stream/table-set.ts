@@ -1,3 +1,4 @@
+import { createHash, randomUUID } from 'node:crypto'
 import { inTransaction, type DuckDBConnection } from '../core/duckdb.ts'
 import type { Exclusive } from '../core/exclusive.ts'
 import type { Clock } from '../core/clock.ts'
@@ -6,14 +7,18 @@ import { listTables } from '../lake/catalog.ts'
 import { offsetsProperty } from '../lake/offsets.ts'
 import { createTable, openTable, type LakeTable } from '../lake/table.ts'
 import { systemColumns, type Column } from '../plan/columns.ts'
-import type { Definition, TableDefinition } from '../plan/definition.ts'
+import { tableEventTypes, type Definition, type TableDefinition } from '../plan/definition.ts'
 import { snapshotPart } from './committer.ts'
 import { deadLetterColumns, deadLetterNamespace, deadLetterTable } from './dead-letters.ts'
 import { createSnapshotViews, FreshRows } from './fresh-rows.ts'
 import type { StreamTable } from './stream-table.ts'
 
-/** Table property with the offsets that a table started at, when that was the end of its topic. */
-export const startOffsetsProperty = 'questlog.start-offsets'
+/**
+ * Table properties: a hash of what decides which records the table takes, and the offsets from which on that was so, in the form of
+ * `questlog.offsets`. What lies before was decided by other rules, or before the table began.
+ */
+const rulesProperty = 'questlog.rules'
+export const rulesSinceProperty = 'questlog.rules-since'
 
 export interface TableSetOptions {
   readonly files: Files
@@ -63,12 +68,11 @@ export class TableSet {
         definition.namespace,
         table.name,
         table.columns,
-        offsets === undefined
-          ? {}
-          : { [offsetsProperty]: offsets, [startOffsetsProperty]: offsets },
+        offsets === undefined ? {} : { [offsetsProperty]: offsets },
       )
       const columns = withFormer(table.columns, lake.columns)
       await lake.evolve(columns)
+      await noteRules(lake, definition, table)
       const fresh = this.#freshRows(lake, columns, await snapshotPart(lake))
       tables.push({
         definition: table,
@@ -141,4 +145,27 @@ function withFormer(declared: readonly Column[], existing: readonly Column[]): r
   const former = existing.filter((column) => !names.has(column.name.toLowerCase()))
   const end = declared.findIndex((column) => column.name === systemColumns[0]?.name)
   return [...declared.slice(0, end), ...former, ...declared.slice(end)]
+}
+
+async function noteRules(
+  lake: LakeTable,
+  definition: Definition,
+  table: TableDefinition,
+): Promise<void> {
+  const types = tableEventTypes(definition, table)
+  const events = definition.events.filter((event) => types.includes(event.type))
+  const rules = [
+    table.where,
+    table.set,
+    table.columns,
+    events.map(({ type, params, required }) => ({ type, params, required })),
+  ]
+  const hash = createHash('sha256').update(JSON.stringify(rules)).digest('hex').slice(0, 32)
+  if (lake.properties[rulesProperty] === hash) return
+  const since = lake.properties[offsetsProperty] ?? '{}'
+  await lake.commit({
+    batchId: randomUUID(),
+    files: [],
+    properties: { [rulesProperty]: hash, [rulesSinceProperty]: since },
+  })
 }

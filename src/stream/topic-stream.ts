@@ -113,6 +113,7 @@ export class TopicStream {
     await this.#process(
       chunk,
       this.tables.filter((table) => this.isLevel(table)),
+      false,
     )
     return true
   }
@@ -141,17 +142,18 @@ export class TopicStream {
       bytesMax,
     )
     if (chunk.ranges.size === 0) return false
-    await this.#process(chunk, behind)
+    await this.#process(chunk, behind, true)
     return true
   }
 
-  async #process(chunk: Chunk, filling: readonly StreamTable[]): Promise<void> {
+  async #process(chunk: Chunk, filling: readonly StreamTable[], past: boolean): Promise<void> {
     await this.#context.writer.run((connection) =>
       processMicroBatch(connection, {
         topic: this.topic.name,
         conversion: this.conversion,
         tables: this.tables,
         filling: new Set(filling),
+        past,
         ledger: this.ledger,
         deadLetters: this.#context.deadLetters,
         setAside: this.setAside,

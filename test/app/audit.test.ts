@@ -19,6 +19,7 @@ async function audit(world: World): Promise<{ exit: number; text: string }> {
     stream,
     instance,
     world.files,
+    world.folder,
     async (line) => void lines.push(line),
   )
   return { exit, text: lines.join('\n') }
@@ -105,7 +106,7 @@ test('a ledger that says something else than the log is a difference', async () 
     unrouted: ledger.counts.unrouted + 1,
   }
   const { exit, text } = await audit(world)
-  expect(text).toContain('the ledger says 9 inTables, counted 10')
+  expect(text).toContain('the ledger says 9 in tables, counted 10')
   expect(exit).toBe(1)
 })
 
@@ -135,4 +136,42 @@ test('a receipt leads to the segment, the file and snapshot, the fresh rows or t
   expect((await where(world, 'events/0/12')).text).toContain('set aside: malformed JSON')
   expect((await where(world, 'events/0/99')).exit).toBe(1)
   await expect(where(world, 'nonsense')).rejects.toMatchObject({ code: 'USAGE' })
+})
+
+test('a change of the rules is no difference: what earlier versions took, filtered or declared stays right', async () => {
+  await using world = await World.open()
+  const tables = { all: { from: '*' }, strong: { from: 'purchase_sword', where: "color = 'red'" } }
+  const params = { type: 'object', properties: { color: { type: 'string' } } }
+  const first = define({
+    events: { purchase_sword: { params }, join_guild: {}, purchase_knife: {} },
+    tables,
+  })
+  const second = define({
+    events: { purchase_sword: { params }, join_guild: {} },
+    tables: {
+      ...tables,
+      strong: { from: ['purchase_sword', 'join_guild'] },
+      guilds: { from: 'join_guild' },
+    },
+  })
+  await storeDefinition(world.files, world.folder, first)
+  await world.start(first)
+  const events = [
+    { event_type: 'purchase_sword', color: 'red' },
+    { event_type: 'purchase_sword', color: 'blue' },
+    { event_type: 'join_guild' },
+    { event_type: 'purchase_knife' },
+    'not json',
+  ]
+  await world.append(events)
+  expect((await audit(world)).exit).toBe(0)
+  await world.stream?.activate(second)
+  await world.append(events)
+  const { exit, text } = await audit(world)
+  expect(text).toBe(
+    'events: answered 10 = in tables 7 + filtered 0 + set aside 3 + in no table 0\neverything adds up',
+  )
+  expect(exit).toBe(0)
+  expect(await world.count('"default".strong')).toBe(4)
+  expect(await world.count('"default".guilds')).toBe(2)
 })

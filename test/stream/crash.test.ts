@@ -5,7 +5,10 @@ import { FailingFiles } from './failing-files.ts'
 import { define, World } from './world.ts'
 
 const definition = define({
-  events: { purchase_sword: { params: z.object({ damage: z.number().int().optional() }) }, join_guild: {} },
+  events: {
+    purchase_sword: { params: z.object({ damage: z.number().int().optional() }) },
+    join_guild: {},
+  },
   tables: { sword_purchases: { from: 'purchase_sword' }, join_guilds: { from: 'join_guild' } },
 })
 
@@ -13,7 +16,11 @@ const events = (from: number, count: number) =>
   Array.from({ length: count }, (_, i) => {
     const n = from + i
     if (n % 7 === 0) return 'not json'
-    return { event_type: n % 2 === 0 ? 'purchase_sword' : 'join_guild', n, damage: n % 10 === 0 ? 'x' : '1' }
+    return {
+      event_type: n % 2 === 0 ? 'purchase_sword' : 'join_guild',
+      n,
+      damage: n % 10 === 0 ? 'x' : '1',
+    }
   })
 
 /** Commits everything while the process dies at the given change of the file system; true when it died. */
@@ -33,7 +40,13 @@ async function expectEachOnce(world: World): Promise<void> {
   const lines: string[] = []
   const { stream, instance } = world
   if (stream === undefined || instance === undefined) throw new Error('not running')
-  const exit = await auditRunning(stream, instance, world.files, async (line) => void lines.push(line))
+  const exit = await auditRunning(
+    stream,
+    instance,
+    world.files,
+    world.folder,
+    async (line) => void lines.push(line),
+  )
   expect(lines.join('\n')).toContain('everything adds up')
   expect(exit).toBe(0)
   const twice = await world.query(
@@ -42,28 +55,38 @@ async function expectEachOnce(world: World): Promise<void> {
   expect(twice[0]?.['n']).toBe(twice[0]?.['d'])
 }
 
-test('wherever a commit is cut off, every event is in its table once and set aside once after the restart', { timeout: 120_000 }, async () => {
-  let dieAt = 1
-  for (let died = true; died; dieAt++) {
-    const failing = new FailingFiles()
-    await using world = await World.open({ files: failing.files })
-    died = await runUntilDeath(world, failing, dieAt)
-    await world.append(events(30, 10))
-    await world.start(definition)
-    await expectEachOnce(world)
-    expect(await world.count('"default".sword_purchases')).toBe(14)
-    expect(await world.count('"default".join_guilds')).toBe(17)
-  }
-  expect(dieAt).toBeGreaterThan(20)
-})
+test(
+  'wherever a commit is cut off, every event is in its table once and set aside once after the restart',
+  { timeout: 120_000 },
+  async () => {
+    let dieAt = 1
+    for (let died = true; died; dieAt++) {
+      const failing = new FailingFiles()
+      await using world = await World.open({ files: failing.files })
+      died = await runUntilDeath(world, failing, dieAt)
+      await world.append(events(30, 10))
+      await world.start(definition)
+      await expectEachOnce(world)
+      expect(await world.count('"default".sword_purchases')).toBe(14)
+      expect(await world.count('"default".join_guilds')).toBe(17)
+    }
+    expect(dieAt).toBeGreaterThan(20)
+  },
+)
 
 test('a table that can not be committed stays visible, says why, and stops no other', async () => {
   const failing = new FailingFiles()
-  await using world = await World.open({ files: failing.files, settings: { commitRetryDelayMs: 10 } })
+  await using world = await World.open({
+    files: failing.files,
+    settings: { commitRetryDelayMs: 10 },
+  })
   const stream = await world.start(
     define({
       events: { purchase_sword: {}, join_guild: {} },
-      tables: { sword_purchases: { from: 'purchase_sword', trigger: '100ms' }, join_guilds: { from: 'join_guild', trigger: '100ms' } },
+      tables: {
+        sword_purchases: { from: 'purchase_sword', trigger: '100ms' },
+        join_guilds: { from: 'join_guild', trigger: '100ms' },
+      },
     }),
   )
   failing.refuses = (path) => path.includes('/sword_purchases/')
@@ -102,10 +125,16 @@ test('a second writer of a table ends the stream that it has overtaken, and no r
 
 test('records of several partitions are each in their table once, through crashes', async () => {
   await using world = await World.open()
-  const many = define({ topics: { events: { partitions: 3 } }, events: { join_guild: {} }, tables: { join_guilds: { from: 'join_guild', trigger: '100ms' } } })
+  const many = define({
+    topics: { events: { partitions: 3 } },
+    events: { join_guild: {} },
+    tables: { join_guilds: { from: 'join_guild', trigger: '100ms' } },
+  })
   await world.start(many)
   for (let n = 0; n < 60; n++) await world.append([{ event_type: 'join_guild', n }])
-  const rows = await world.query('SELECT count(*)::INTEGER AS n, count(DISTINCT _partition)::INTEGER AS p FROM "default".join_guilds')
+  const rows = await world.query(
+    'SELECT count(*)::INTEGER AS n, count(DISTINCT _partition)::INTEGER AS p FROM "default".join_guilds',
+  )
   expect(rows[0]).toEqual({ n: 60, p: 3 })
   await expectEachOnce(world)
 })

@@ -11,12 +11,15 @@ export class FailingFiles {
   readonly files: Files
 
   constructor() {
-    const guard = <A extends unknown[], R>(name: string, work: (...args: A) => Promise<R>) =>
+    const guard =
+      <A extends unknown[], R>(name: string, work: (...args: A) => Promise<R>) =>
       async (...args: A): Promise<R> => {
         this.operations++
-        if (this.operations >= this.dieAt) throw new Error(`died at operation ${this.operations}: ${name}`)
+        if (this.operations >= this.dieAt)
+          throw new Error(`died at operation ${this.operations}: ${name}`)
         const path = args.find((argument) => typeof argument === 'string' && this.refuses(argument))
-        if (path !== undefined) throw Object.assign(new Error(`EACCES: ${name} ${String(path)}`), { code: 'EACCES' })
+        if (path !== undefined)
+          throw Object.assign(new Error(`EACCES: ${name} ${String(path)}`), { code: 'EACCES' })
         return work(...args)
       }
     this.files = {

@@ -8,7 +8,8 @@ import { loadLedgers, noCounts, saveLedgers, TopicLedger } from '../../src/strea
 
 /** Counts a range the way a micro-batch does. */
 function count(ledger: TopicLedger, from: number, to: number, counted: number[]): void {
-  for (const part of ledger.uncounted(0, { from, to })) for (let offset = part.from; offset < part.to; offset++) counted.push(offset)
+  for (const part of ledger.uncounted(0, { from, to }))
+    for (let offset = part.from; offset < part.to; offset++) counted.push(offset)
   ledger.add(new Map([[0, { from, to }]]), noCounts)
 }
 
@@ -17,7 +18,14 @@ test('whichever pass reads an offset, and however often, it is counted once', ()
     fc.property(
       fc.nat(50),
       fc.nat(100),
-      fc.array(fc.record({ past: fc.boolean(), length: fc.integer({ min: 1, max: 20 }), again: fc.nat(10) }), { maxLength: 60 }),
+      fc.array(
+        fc.record({
+          past: fc.boolean(),
+          length: fc.integer({ min: 1, max: 20 }),
+          again: fc.nat(10),
+        }),
+        { maxLength: 60 },
+      ),
       (start, past, steps) => {
         const ledger = new TopicLedger('key')
         const resumed = start + past
@@ -33,8 +41,11 @@ test('whichever pass reads an offset, and however often, it is counted once', ()
             head += step.length
           }
         }
-        while (ledger.nextOffset(0) < head) count(ledger, ledger.nextOffset(0), Math.min(ledger.nextOffset(0) + 7, head), counted)
-        expect(counted.toSorted((a, b) => a - b)).toEqual(Array.from({ length: head - start }, (_, index) => start + index))
+        while (ledger.nextOffset(0) < head)
+          count(ledger, ledger.nextOffset(0), Math.min(ledger.nextOffset(0) + 7, head), counted)
+        expect(counted.toSorted((a, b) => a - b)).toEqual(
+          Array.from({ length: head - start }, (_, index) => start + index),
+        )
       },
     ),
   )

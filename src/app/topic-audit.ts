@@ -1,0 +1,202 @@
+import { queryRows, type DuckDBConnection } from '../core/duckdb.ts'
+import { parseOffsets } from '../lake/offsets.ts'
+import { decodeRecords } from '../log/record-batch.ts'
+import type { PartitionWatermark } from '../log/record.ts'
+import { quoteName, quoteText } from '../plan/columns.ts'
+import { eventTypeSql } from '../stream/conversion.ts'
+import { addCounts, noCounts, totalOf, type LedgerCounts } from '../stream/ledger.ts'
+import { stageRecords, type PlacedRecord } from '../stream/staging.ts'
+import type { Stream } from '../stream/stream.ts'
+import { rulesSinceProperty } from '../stream/table-set.ts'
+import type { StreamTable } from '../stream/stream-table.ts'
+import type { TopicStream } from '../stream/topic-stream.ts'
+
+/** Records that are compared at once, in bytes of log. */
+const chunkBytes = 4 * 1024 * 1024
+/** Offsets that are named for each kind of difference. */
+const offsetsShown = 20
+
+type Kind = 'missing from' | 'twice in' | 'not on the log but in'
+
+export interface TopicAuditParts {
+  readonly stream: Stream
+  readonly topic: TopicStream
+  /** Tables whose data files are all there. */
+  readonly readable: ReadonlySet<StreamTable>
+  /** A connection for this audit alone: its temporary tables are replaced. */
+  readonly connection: DuckDBConnection
+  readonly everDeclared: ReadonlySet<string>
+}
+
+/** Counts one topic again and compares it, record by record, with its tables and dead letters. */
+export class TopicAudit {
+  counts: LedgerCounts = noCounts
+  records = 0
+  readonly #stream: Stream
+  readonly #topic: TopicStream
+  readonly #tables: readonly StreamTable[]
+  readonly #connection: DuckDBConnection
+  readonly #found = new Map<string, { total: number; offsets: string[] }>()
+  readonly #everDeclared: ReadonlySet<string>
+  readonly #ledgerBefore: LedgerCounts
+  #kept = 0
+
+  constructor({ stream, topic, readable, connection, everDeclared }: TopicAuditParts) {
+    this.#stream = stream
+    this.#topic = topic
+    this.#tables = topic.tables.filter((table) => readable.has(table))
+    this.#connection = connection
+    this.#everDeclared = everDeclared
+    this.#ledgerBefore = topic.ledger.counts
+  }
+
+  async scan(limit: PartitionWatermark): Promise<void> {
+    const { topic } = this.#topic
+    this.#kept += limit.visibleOffset - limit.startOffset - limit.missingOffsets
+    for (let from = limit.startOffset; from < limit.visibleOffset;) {
+      const read = await this.#stream.reader.read(topic, limit.partition, from, limit, chunkBytes)
+      if (read.nextOffset <= from) break
+      const records = read.batches
+        .flatMap((batch) => decodeRecords(batch))
+        .filter((record) => record.offset >= from && record.offset < limit.visibleOffset)
+        .map((record) => ({ partition: limit.partition, record }))
+      await this.#compare(
+        limit.partition,
+        from,
+        Math.min(read.nextOffset, limit.visibleOffset),
+        records,
+      )
+      from = read.nextOffset
+    }
+  }
+
+  /** One line for each kind of difference. */
+  report(): string[] {
+    const lines = [...this.#found].map(
+      ([what, { total, offsets }]) =>
+        `${total} ${total === 1 ? 'record is' : 'records are'} ${what}: ${offsets.join(', ')}${total > offsets.length ? ', …' : ''}`,
+    )
+    if (this.records !== this.#kept)
+      lines.push(
+        `${this.#topic.topic.name}: the log says ${this.#kept} records, ${this.records} were read`,
+      )
+    const whole =
+      totalOf(this.#ledgerBefore) === this.records &&
+      this.#tables.length === this.#topic.tables.length
+    if (whole) lines.push(...this.#againstLedger())
+    return lines
+  }
+
+  /** What was filtered and what was in no table count together: a change of the rules moves records of the past from one to the other. */
+  #againstLedger(): string[] {
+    const parts = (counts: LedgerCounts) => ({
+      'in tables': counts.inTables,
+      'set aside': counts.deadLetters,
+      'filtered or in no table': counts.filtered + counts.unrouted,
+    })
+    const counted = new Map(Object.entries(parts(this.counts)))
+    return Object.entries(parts(this.#ledgerBefore))
+      .filter(([name, count]) => counted.get(name) !== count)
+      .map(
+        ([name, count]) =>
+          `${this.#topic.topic.name}: the ledger says ${count} ${name}, counted ${counted.get(name)}`,
+      )
+  }
+
+  async #compare(
+    partition: number,
+    from: number,
+    to: number,
+    records: readonly PlacedRecord[],
+  ): Promise<void> {
+    const connection = this.#connection
+    const refused = await stageRecords(connection, this.#topic.conversion, records, 1_000_000)
+    const within = `_partition = ${partition} AND _offset >= ${from} AND _offset < ${to}`
+    await connection.run(
+      `CREATE OR REPLACE TEMP TABLE aside AS SELECT DISTINCT "offset" AS o, coalesce("table", '') AS t FROM questlog.dead_letters WHERE topic = ${quoteText(this.#topic.topic.name)} AND "partition" = ${partition} AND "offset" >= ${from} AND "offset" < ${to}`,
+    )
+    const flags: string[] = []
+    const joins: string[] = []
+    for (const [index, table] of this.#tables.entries()) {
+      const view = `${quoteName(table.lake.namespace)}.${quoteName(table.definition.name)}`
+      await connection.run(
+        `CREATE OR REPLACE TEMP TABLE present${index} AS SELECT _offset AS o, count(*) AS n FROM ${view} WHERE ${within} GROUP BY ALL`,
+      )
+      await this.#note('twice in', table, partition, `SELECT o FROM present${index} WHERE n > 1`)
+      const onLog = [
+        `SELECT _offset FROM parsed`,
+        ...(refused.length === 0
+          ? []
+          : [`SELECT unnest([${refused.map(({ record }) => record.offset).join(', ')}])`]),
+      ]
+      await this.#note(
+        'not on the log but in',
+        table,
+        partition,
+        `SELECT o FROM present${index} WHERE o NOT IN (${onLog.join(' UNION ALL ')})`,
+      )
+      await this.#note('missing from', table, partition, this.#missingSql(table, index, partition))
+      joins.push(`LEFT JOIN present${index} ON present${index}.o = _offset`)
+      flags.push(`present${index}.n IS NOT NULL`)
+    }
+    await this.#count(flags, joins, refused.length)
+  }
+
+  #missingSql(table: StreamTable, index: number, partition: number): string {
+    const sql = this.#topic.conversion.tables.get(table.definition.name)
+    if (sql === undefined) return 'SELECT 0 AS o WHERE false'
+    const start =
+      parseOffsets(table.lake.properties[rulesSinceProperty])
+        .get(this.#topic.topic.id)
+        ?.get(partition) ?? 0
+    return `SELECT _offset AS o FROM parsed WHERE ${sql.matches} AND (${sql.keeps} OR NOT ${sql.fits}) AND _offset >= ${start} AND _offset NOT IN (SELECT o FROM present${index}) AND _offset NOT IN (SELECT o FROM aside WHERE t = ${quoteText(table.definition.name)})`
+  }
+
+  async #count(flags: readonly string[], joins: readonly string[], refused: number): Promise<void> {
+    const { conversion } = this.#topic
+    const present = flags.join(' OR ') || 'false'
+    const knownSql = `coalesce(${eventTypeSql} IN (${[...this.#everDeclared].map(quoteText).join(', ')}), false)`
+    const matched =
+      this.#tables
+        .map((table) => conversion.tables.get(table.definition.name)?.matches ?? 'false')
+        .join(' OR ') || 'false'
+    const [row] = await queryRows(
+      this.#connection,
+      `SELECT count(*)::INTEGER AS n, count(*) FILTER (p)::INTEGER AS present, count(*) FILTER (NOT p AND a)::INTEGER AS aside, count(*) FILTER (NOT p AND NOT a AND m)::INTEGER AS matched, count(*) FILTER (NOT p AND NOT a AND NOT known)::INTEGER AS lost
+       FROM (SELECT (${present}) AS p, _offset IN (SELECT o FROM aside) AS a, (${matched}) AS m, ${knownSql} AS known FROM parsed ${joins.join(' ')})`,
+    )
+    const number = (name: string) => Number(row?.[name] ?? 0)
+    if (number('lost') > 0) this.#add('undeclared but not set aside', number('lost'), [])
+    this.records += number('n') + refused
+    this.counts = addCounts(this.counts, {
+      inTables: number('present'),
+      deadLetters: number('aside') + refused,
+      filtered: number('matched'),
+      unrouted: number('n') - number('present') - number('aside') - number('matched'),
+    })
+  }
+
+  async #note(
+    kind: Kind,
+    table: StreamTable,
+    partition: number,
+    offsetsSql: string,
+  ): Promise<void> {
+    const [row] = await queryRows(
+      this.#connection,
+      `SELECT count(*)::INTEGER AS n, list(o ORDER BY o)[1:${offsetsShown}]::VARCHAR[] AS offsets FROM (${offsetsSql})`,
+    )
+    const total = Number(row?.['n'] ?? 0)
+    const offsets = Array.isArray(row?.['offsets'])
+      ? row['offsets'].map((offset) => `${this.#topic.topic.name}/${partition}/${String(offset)}`)
+      : []
+    if (total > 0) this.#add(`${kind} table ${table.definition.name}`, total, offsets)
+  }
+
+  #add(what: string, total: number, offsets: readonly string[]): void {
+    const entry = this.#found.get(what) ?? { total: 0, offsets: [] }
+    entry.total += total
+    entry.offsets.push(...offsets.slice(0, offsetsShown - entry.offsets.length))
+    this.#found.set(what, entry)
+  }
+}
