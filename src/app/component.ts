@@ -48,6 +48,7 @@ export class Component {
   #wasReady = false
   #restarts = 0
   #quickDeaths = 0
+  #lastEnd: { readonly cause: string; readonly atMs: number } | undefined
   #problem: QuestlogError | undefined
   #waiting: { resolve: () => void; reject: (error: unknown) => void }[] = []
   #run: Promise<void> = Promise.resolve()
@@ -74,6 +75,13 @@ export class Component {
 
   get restarts(): number {
     return this.#restarts
+  }
+
+  /** How the process ended last, and how long ago; undefined when it never did. */
+  get lastEnd(): { readonly cause: string; readonly agoMs: number } | undefined {
+    if (this.#lastEnd === undefined) return undefined
+    const { cause, atMs } = this.#lastEnd
+    return { cause, agoMs: this.#options.clock.monotonicMs() - atMs }
   }
 
   /** Why the last start failed; undefined once it is ready. */
@@ -169,6 +177,7 @@ export class Component {
       const readyForMs = this.#readyAtMs === undefined ? 0 : clock.monotonicMs() - this.#readyAtMs
       this.#quickDeaths = readyForMs > settledAfterMs ? 1 : this.#quickDeaths + 1
       this.#restarts++
+      this.#lastEnd = { cause, atMs: clock.monotonicMs() }
       this.#state = 'restarting'
       if (!this.#wasReady && this.#giveUp(cause)) return
       const delayMs = Math.min(

@@ -7,7 +7,7 @@ import type {
   InstanceStatus,
   LakeStatus,
 } from './roles.ts'
-import { formatAddress, formatCount, formatMany } from './words.ts'
+import { formatAddress, formatCount, formatDuration, formatMany } from './words.ts'
 
 /** A process that does not answer in this time is shown without its figures. */
 const statusTimeoutMs = 3_000
@@ -118,9 +118,11 @@ function definitionLines({ refused, configName, definitionVersion }: StatusParts
   ]
 }
 
-function problemLines({ name, problem, restarts }: Component): string[] {
+function problemLines({ name, problem, restarts, lastEnd }: Component): string[] {
   if (problem !== undefined) return [`${name} can not start: ${problem.message} (${problem.hint})`]
-  return restarts === 0 ? [] : [`${name} was started again ${formatMany(restarts, 'time')}`]
+  if (lastEnd === undefined) return []
+  const last = `last ${formatDuration(lastEnd.agoMs)} ago: it ${lastEnd.cause}`
+  return [`${name} was started again ${formatMany(restarts, 'time')}, ${last}`]
 }
 
 function unansweredLine(
