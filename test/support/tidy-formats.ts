@@ -89,13 +89,13 @@ export const diskFormats: readonly DiskFormat[] = [
   {
     what: 'definitions',
     source: 'src/plan/store.ts',
-    page: 'docs/internals/data-folder.md',
-    heading: /definition/i,
+    page: 'docs/internals/definition-format.md',
+    heading: /definitions on disk/i,
   },
   {
     what: 'the running instance',
     source: 'src/app/instance.ts',
-    page: 'docs/internals/data-folder.md',
+    page: 'docs/internals/run-folder.md',
     heading: /instance/i,
   },
 ]
