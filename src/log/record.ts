@@ -53,6 +53,8 @@ export interface PartitionWatermark {
   readonly startOffset: number
   /** Offsets in [startOffset, visibleOffset) that hold no record: accounted gaps of a restart or a repair. kept = visibleOffset - startOffset - missingOffsets. */
   readonly missingOffsets: number
+  /** The partition takes no more appends until the next start: a write or sync failed. */
+  readonly offline: boolean
 }
 
 /** One reading of the watermark file. */
@@ -60,4 +62,23 @@ export interface Watermark {
   /** Changes with every start of ingest. */
   readonly incarnation: string
   readonly partitions: readonly PartitionWatermark[]
+}
+
+/** How a partition stands, for screens and metrics. */
+export interface PartitionState {
+  readonly topic: string
+  readonly topicId: string
+  readonly partition: number
+  readonly startOffset: number
+  /** Offset of the next record. */
+  readonly endOffset: number
+  readonly visibleOffset: number
+  readonly syncedOffset: number
+  readonly missingOffsets: number
+  /** Bytes of its segments. */
+  readonly bytes: number
+  /** Bytes that wait for their commit. */
+  readonly pendingBytes: number
+  /** Why it takes no appends; null when it does. */
+  readonly offline: string | null
 }

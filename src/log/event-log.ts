@@ -1,0 +1,289 @@
+import { randomBytes } from 'node:crypto'
+import type { Clock } from '../core/clock.ts'
+import { QuestlogError, systemErrorCode } from '../core/errors.ts'
+import type { Files } from '../core/files.ts'
+import type { Logger } from '../core/logger.ts'
+import type { Settings } from '../core/settings.ts'
+import { metaPath, partitionFolder, topicOfFolder, watermarkPath } from './layout.ts'
+import { MetaFile, type StoredTopic } from './meta.ts'
+import { Partition } from './partition.ts'
+import { partitionForKey } from './partitioner.ts'
+import type {
+  Appended,
+  NewRecord,
+  PartitionState,
+  PartitionWatermark,
+  Topic,
+  Watermark,
+} from './record.ts'
+import { recoverPartition, type RecoveredPartition } from './recovery.ts'
+import { checkTopic, type TopicSpec } from './topic.ts'
+import { logPartitionsMax, uuidFrom, WatermarkReader, WatermarkWriter } from './watermark.ts'
+
+export interface EventLogOptions {
+  readonly files: Files
+  readonly clock: Clock
+  readonly logger: Logger
+  /** `<data>/log`. */
+  readonly folder: string
+  readonly settings: Settings
+  /** Topic id → partition → offset up to which tables have committed: no lower offset is given again. */
+  readonly floors: ReadonlyMap<string, ReadonlyMap<number, number>>
+  /** Sets damaged bytes aside instead of refusing to open. */
+  readonly repair: boolean
+  readonly randomBytes?: (count: number) => Buffer
+}
+
+/** The embedded log: topics of partitions of record batches, owned by one process. */
+export interface EventLog {
+  /** UUID of this opening; readers see it in the watermark. */
+  readonly incarnation: string
+  topics(): readonly Topic[]
+  topic(name: string): Topic | undefined
+  /** Resolves when the topic is durable and takes appends. TOPIC_EXISTS, TOPIC_INVALID, TOPIC_CONFIG_INVALID; OVERLOADED when the disk is full. */
+  createTopic(spec: TopicSpec): Promise<Topic>
+  /**
+   * Appends records, in order, to one partition: that of the key, or with null one that stays the same until its next group commit.
+   * Resolves when they are acknowledged under the `durability` setting and the watermark file shows them.
+   * Nothing was kept: TOPIC_UNKNOWN, EVENT_TOO_LARGE, OVERLOADED, PARTITION_OFFLINE, SHUTTING_DOWN. It may have been: OUTCOME_UNKNOWN.
+   */
+  append(topic: string, key: Uint8Array | null, records: readonly NewRecord[]): Promise<Appended>
+  states(): readonly PartitionState[]
+  /** Commits what waits, syncs, publishes, closes. Idempotent. */
+  close(): Promise<void>
+}
+
+/**
+ * Opens the log in a folder, recovers it and publishes what it holds. The caller holds the lock on the folder.
+ * LOG_DAMAGED with file and position unless `repair`; FORMAT_UNKNOWN for files of a later version; DATA_UNUSABLE when the folder can't be written.
+ */
+export async function openEventLog(options: EventLogOptions): Promise<EventLog> {
+  try {
+    return await OpenLog.open(options)
+  } catch (error) {
+    const code = systemErrorCode(error) ?? ''
+    if (error instanceof QuestlogError || !unusableCodes.has(code)) throw error
+    const message = error instanceof Error ? error.message : code
+    throw new QuestlogError(
+      'DATA_UNUSABLE',
+      `the log folder ${options.folder} can't be used: ${message}`,
+      { folder: options.folder },
+      { cause: error },
+    )
+  }
+}
+
+const unusableCodes = new Set(['EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'ENOSPC'])
+
+interface LiveTopic {
+  readonly topic: Topic
+  readonly partitions: readonly Partition[]
+  /** The partition that records without a key go to until its next commit begins. */
+  sticky: number
+}
+
+class OpenLog implements EventLog {
+  readonly incarnation: string
+  readonly #options: EventLogOptions
+  readonly #random: (count: number) => Buffer
+  readonly #meta: MetaFile
+  readonly #watermark: WatermarkWriter
+  readonly #live = new Map<string, LiveTopic>()
+  #creating: Promise<unknown> = Promise.resolve()
+  #closing = false
+  #closed: Promise<void> | undefined
+
+  private constructor(
+    options: EventLogOptions,
+    random: (count: number) => Buffer,
+    incarnation: string,
+    meta: MetaFile,
+    watermark: WatermarkWriter,
+  ) {
+    this.#options = options
+    this.#random = random
+    this.incarnation = incarnation
+    this.#meta = meta
+    this.#watermark = watermark
+  }
+
+  static async open(options: EventLogOptions): Promise<EventLog> {
+    const { files, folder } = options
+    await files.makeFolder(folder)
+    const random = options.randomBytes ?? randomBytes
+    const incarnation = uuidFrom(random(16))
+    const names = await files.list(folder)
+    const folders = names.filter((name) => topicOfFolder(name) !== undefined)
+    const meta = await MetaFile.open(files, metaPath(folder), folders)
+    const path = watermarkPath(folder)
+    const published = readPublished(files, path)
+    const watermark = new WatermarkWriter(files.openShared(path, 'write'), incarnation)
+    const log = new OpenLog(options, random, incarnation, meta, watermark)
+    try {
+      for (const topic of meta.topics()) await log.#openTopic(topic, published)
+      watermark.publish()
+    } catch (error) {
+      await log.close()
+      throw error
+    }
+    return log
+  }
+
+  topics(): readonly Topic[] {
+    return [...this.#live.values()].map(({ topic }) => topic)
+  }
+
+  topic(name: string): Topic | undefined {
+    return this.#live.get(name)?.topic
+  }
+
+  createTopic(spec: TopicSpec): Promise<Topic> {
+    const created = this.#creating.then(() => this.#createTopic(spec))
+    this.#creating = created.catch(() => {})
+    return created
+  }
+
+  async #createTopic({ name, partitions, configs = {} }: TopicSpec): Promise<Topic> {
+    if (this.#closing) throw shuttingDown()
+    checkTopic({ name, partitions, configs })
+    this.#checkTaken(name, partitions)
+    // An entry without a live topic is what a failed creation left: the same id goes on.
+    const id = this.#meta.topic(name)?.id ?? uuidFrom(this.#random(16))
+    const createdAtMs = this.#options.clock.nowMs()
+    const topic: StoredTopic = { id, name, partitions, configs: { ...configs }, createdAtMs }
+    await this.#meta.put(topic)
+    await this.#openTopic(topic, undefined)
+    this.#watermark.publish()
+    return topic
+  }
+
+  #checkTaken(name: string, partitions: number): void {
+    if (this.#live.has(name))
+      throw new QuestlogError('TOPIC_EXISTS', `topic ${name} exists`, { topic: name })
+    let total = partitions
+    for (const { topic } of this.#live.values()) {
+      total += topic.partitions
+      // On file systems that ignore case they would share a folder.
+      if (topic.name.toLowerCase() === name.toLowerCase())
+        throw new QuestlogError(
+          'TOPIC_INVALID',
+          `topic ${name} differs from topic ${topic.name} only in upper and lower case`,
+          { topic: name },
+          { hint: 'choose another name' },
+        )
+    }
+    if (total > logPartitionsMax)
+      throw new QuestlogError(
+        'TOPIC_INVALID',
+        `the log can hold ${logPartitionsMax} partitions; with topic ${name} it would have ${total}`,
+        { topic: name, partitions },
+        { hint: 'use fewer partitions' },
+      )
+  }
+
+  async #openTopic(topic: Topic, published: Watermark | undefined): Promise<void> {
+    const recovered: RecoveredPartition[] = []
+    try {
+      for (let partition = 0; partition < topic.partitions; partition++)
+        recovered.push(await this.#recover(topic, partition, published))
+    } catch (error) {
+      for (const { active } of recovered) await active.file.close()
+      throw error
+    }
+    const live: LiveTopic = {
+      topic,
+      sticky: 0,
+      partitions: recovered.map((found, partition) => {
+        const onCommit = () => {
+          if (live.sticky === partition) live.sticky = (partition + 1) % topic.partitions
+        }
+        const publish = (watermark: PartitionWatermark) => {
+          this.#watermark.set(watermark)
+          this.#watermark.publish()
+        }
+        const folder = partitionFolder(this.#options.folder, topic.name, partition)
+        const own = { topic, partition, folder, onCommit, publish }
+        return new Partition({ ...this.#options, ...own }, found)
+      }),
+    }
+    for (const partition of live.partitions) this.#watermark.set(partition.watermark())
+    this.#live.set(topic.name, live)
+  }
+
+  #recover(
+    topic: Topic,
+    partition: number,
+    published: Watermark | undefined,
+  ): Promise<RecoveredPartition> {
+    return recoverPartition({
+      ...this.#options,
+      folder: partitionFolder(this.#options.folder, topic.name, partition),
+      topic: topic.name,
+      partition,
+      published: published?.partitions.find(
+        (entry) => entry.topicId === topic.id && entry.partition === partition,
+      ),
+      floor: this.#options.floors.get(topic.id)?.get(partition) ?? 0,
+      durability: this.#options.settings.durability,
+    })
+  }
+
+  async append(
+    topic: string,
+    key: Uint8Array | null,
+    records: readonly NewRecord[],
+  ): Promise<Appended> {
+    if (this.#closing) throw shuttingDown()
+    const live = this.#live.get(topic)
+    if (live === undefined)
+      throw new QuestlogError('TOPIC_UNKNOWN', `there is no topic ${topic}`, { topic })
+    if (records.length === 0)
+      throw new QuestlogError('REQUEST_MALFORMED', 'an append needs at least one record', { topic })
+    const { partitions } = live
+    const partition =
+      key === null ? stickyPartition(live) : partitions[partitionForKey(key, partitions.length)]
+    if (partition === undefined) throw new QuestlogError('INTERNAL', 'no partition was chosen')
+    return partition.append(records)
+  }
+
+  states(): readonly PartitionState[] {
+    return [...this.#live.values()].flatMap(({ partitions }) =>
+      partitions.map((partition) => partition.state()),
+    )
+  }
+
+  close(): Promise<void> {
+    this.#closing = true
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  async #close(): Promise<void> {
+    await this.#creating
+    const partitions = [...this.#live.values()].flatMap((live) => live.partitions)
+    await Promise.all(partitions.map((partition) => partition.close()))
+    this.#watermark.close()
+    await this.#meta.close()
+  }
+}
+
+function readPublished(files: Files, path: string): Watermark | undefined {
+  const reader = new WatermarkReader(files.openShared(path, 'read'), path)
+  try {
+    return reader.read()
+  } finally {
+    reader.close()
+  }
+}
+
+/** The sticky partition, or the next one that is online; offline ones only when there is no other. */
+function stickyPartition({ partitions, sticky }: LiveTopic): Partition | undefined {
+  const current = partitions[sticky]
+  if (current?.offline === null) return current
+  const inTurn = [...partitions.slice(sticky), ...partitions.slice(0, sticky)]
+  return inTurn.find((partition) => partition.offline === null) ?? current
+}
+
+function shuttingDown(): QuestlogError {
+  return new QuestlogError('SHUTTING_DOWN', 'questlog is stopping; nothing was kept')
+}

@@ -1,0 +1,41 @@
+import { join } from 'node:path'
+import type { Files } from '../core/files.ts'
+
+const segmentPattern = /^\d{20}\.log$/
+const folderPattern = /^(.+)-\d+$/
+
+/** `<log>/meta`. */
+export function metaPath(logFolder: string): string {
+  return join(logFolder, 'meta')
+}
+
+/** `<log>/watermark`. */
+export function watermarkPath(logFolder: string): string {
+  return join(logFolder, 'watermark')
+}
+
+/** `<log>/<topic>-<partition>`. */
+export function partitionFolder(logFolder: string, topic: string, partition: number): string {
+  return join(logFolder, `${topic}-${partition}`)
+}
+
+/** The topic that a folder name belongs to; undefined when it is none of a partition. */
+export function topicOfFolder(name: string): string | undefined {
+  return folderPattern.exec(name)?.[1]
+}
+
+/** `<folder>/<base offset, 20 digits>.log`. */
+export function segmentPath(folder: string, baseOffset: number): string {
+  return join(folder, `${String(baseOffset).padStart(20, '0')}.log`)
+}
+
+/** Path of the index of a segment. */
+export function indexPath(segment: string): string {
+  return segment.replace(/\.log$/, '.index')
+}
+
+/** Base offsets of the segments in a folder, ascending. */
+export async function listSegments(files: Files, folder: string): Promise<number[]> {
+  const names = await files.list(folder)
+  return names.filter((name) => segmentPattern.test(name)).map((name) => Number(name.slice(0, 20)))
+}

@@ -1,0 +1,213 @@
+import type { Files } from '../core/files.ts'
+import { QuestlogError } from '../core/errors.ts'
+import { damagedLog } from './failures.ts'
+import { listSegments, metaPath, partitionFolder, segmentPath, watermarkPath } from './layout.ts'
+import { decodeMeta } from './meta.ts'
+import { OpenSegments, type OpenSegment } from './open-segments.ts'
+import type { RecordBatch } from './record-batch.ts'
+import type { PartitionWatermark, Topic, Watermark } from './record.ts'
+import { BatchWalk, loadIndex } from './segment.ts'
+import { SegmentIndex } from './segment-index.ts'
+import { WatermarkReader } from './watermark.ts'
+
+/** Segments whose file and index are kept open. */
+const openSegmentsMax = 32
+/** Read beyond `maxBytes`: the index entry to start at may lie that much before the offset asked for. */
+const indexSlackBytes = 8 * 1024
+/** Read at once while looking for an offset that the index does not reach. */
+const searchChunkBytes = 1024 * 1024
+
+/** What one read gives. */
+export interface LogSlice {
+  readonly batches: readonly RecordBatch[]
+  /** Where to read on; beyond the last batch when a gap follows up to the watermark. */
+  readonly nextOffset: number
+  readonly bytes: number
+}
+
+interface LocatedSlice extends LogSlice {
+  readonly segment: string
+  /** Byte at which the first batch starts. */
+  readonly position: number
+}
+
+interface Search {
+  readonly topic: string
+  readonly folder: string
+  readonly offset: number
+  readonly upTo: PartitionWatermark
+  readonly maxBytes: number
+}
+
+/** Reads the log of another process (or of this one) while it is appended to. Never writes. */
+export class LogReader {
+  readonly #files: Files
+  readonly #folder: string
+  readonly #watermark: WatermarkReader
+  readonly #segments: OpenSegments
+  readonly #bases = new Map<string, readonly number[]>()
+  #meta: { bytes: number; topics: readonly Topic[] } = { bytes: 0, topics: [] }
+
+  /** `folder` is `<data>/log`. */
+  constructor(files: Files, folder: string) {
+    const path = watermarkPath(folder)
+    this.#files = files
+    this.#folder = folder
+    this.#watermark = new WatermarkReader(files.openShared(path, 'read'), path)
+    this.#segments = new OpenSegments(files, openSegmentsMax)
+  }
+
+  /** The topics as they are now; the meta file is read again when it has changed. */
+  async topics(): Promise<readonly Topic[]> {
+    const path = metaPath(this.#folder)
+    const bytes = (await this.#files.sizeOf(path)) ?? 0
+    if (bytes !== this.#meta.bytes) {
+      const contents = await this.#files.readAll(path)
+      this.#meta = { bytes: contents.length, topics: decodeMeta(contents, path).topics }
+    }
+    return this.#meta.topics
+  }
+
+  /** The newest watermark, synchronously; undefined before the first start of ingest. The same object while nothing changes. */
+  watermark(): Watermark | undefined {
+    return this.#watermark.read()
+  }
+
+  /**
+   * Whole batches from the one that contains `fromOffset`, or the next one after a gap, up to the watermark `upTo`; about `maxBytes`, at least one batch.
+   * The records of the first batch that lie before `fromOffset` are the caller's to skip. Batches are views into one read.
+   * OFFSET_OUT_OF_RANGE below `startOffset` or above `visibleOffset`; LOG_DAMAGED with the place when a batch in the range is bad.
+   */
+  async read(
+    topic: Topic,
+    partition: number,
+    fromOffset: number,
+    upTo: PartitionWatermark,
+    maxBytes: number,
+  ): Promise<LogSlice> {
+    const { startOffset, visibleOffset } = upTo
+    if (fromOffset < startOffset || fromOffset > visibleOffset)
+      throw new QuestlogError(
+        'OFFSET_OUT_OF_RANGE',
+        `topic ${topic.name}, partition ${partition} holds offsets from ${startOffset} to ${visibleOffset}, not ${fromOffset}`,
+        { topic: topic.name, partition, offset: fromOffset },
+      )
+    const found = await this.#find(topic, partition, fromOffset, upTo, maxBytes)
+    return found ?? { batches: [], nextOffset: visibleOffset, bytes: 0 }
+  }
+
+  /** Segment and byte position of the batch that holds an offset; undefined when no visible record has it. LOG_DAMAGED as `read`. */
+  async locate(
+    topic: Topic,
+    partition: number,
+    offset: number,
+    upTo: PartitionWatermark,
+  ): Promise<{ segment: string; position: number } | undefined> {
+    if (offset < upTo.startOffset || offset >= upTo.visibleOffset) return undefined
+    const found = await this.#find(topic, partition, offset, upTo, 1)
+    const first = found?.batches[0]
+    if (found === undefined || first === undefined || first.baseOffset > offset) return undefined
+    return { segment: found.segment, position: found.position }
+  }
+
+  /** Syncs a segment that another process appends to: what the page cache holds of it is durable afterwards. */
+  async syncSegment(topic: Topic, partition: number, baseOffset: number): Promise<void> {
+    await this.#files.syncFile(
+      segmentPath(partitionFolder(this.#folder, topic.name, partition), baseOffset),
+    )
+  }
+
+  async close(): Promise<void> {
+    this.#watermark.close()
+    await this.#segments.close()
+  }
+
+  /** What fails is tried once more with files opened anew: a restart with --repair may have replaced them. */
+  async #find(
+    topic: Topic,
+    partition: number,
+    offset: number,
+    upTo: PartitionWatermark,
+    maxBytes: number,
+  ): Promise<LocatedSlice | undefined> {
+    if (offset === upTo.visibleOffset) return undefined
+    const folder = partitionFolder(this.#folder, topic.name, partition)
+    const search: Search = { topic: topic.name, folder, offset, upTo, maxBytes }
+    try {
+      return await this.#search(search)
+    } catch {
+      this.#bases.delete(folder)
+      await this.#segments.forget(folder)
+      return this.#search(search)
+    }
+  }
+
+  async #search(search: Search): Promise<LocatedSlice | undefined> {
+    const { folder, offset, upTo } = search
+    const bases = await this.#segmentsUpTo(folder, upTo.segmentBaseOffset)
+    const first = bases.findLastIndex((base) => base <= offset)
+    for (const base of bases.slice(Math.max(0, first))) {
+      if (base > upTo.segmentBaseOffset) break
+      const path = segmentPath(folder, base)
+      const found = await this.#segments.use(
+        path,
+        () => this.#loadIndex(path, base, search),
+        (segment) => readSegment(segment, search),
+      )
+      if (found.batches.length > 0) return found
+    }
+    return undefined
+  }
+
+  /** Base offsets of the segments; the folder is listed again when the watermark names one that is not among them. */
+  async #segmentsUpTo(folder: string, activeBase: number): Promise<readonly number[]> {
+    const known = this.#bases.get(folder)
+    if (known?.includes(activeBase)) return known
+    const bases = await listSegments(this.#files, folder)
+    this.#bases.set(folder, bases)
+    return bases
+  }
+
+  /** A sealed segment has an index file; what the active one holds is learned by walking over it. */
+  async #loadIndex(path: string, base: number, { topic, upTo }: Search): Promise<SegmentIndex> {
+    const place = { topic, partition: upTo.partition, baseOffset: base }
+    const sealed = base < upTo.segmentBaseOffset
+    const index = sealed ? await loadIndex(this.#files, path, place) : undefined
+    return index ?? new SegmentIndex(base)
+  }
+}
+
+/** Batches of one segment from the offset on; none when the segment ends before it. */
+async function readSegment(segment: OpenSegment, search: Search): Promise<LocatedSlice> {
+  const { topic, offset, upTo, maxBytes } = search
+  const { file, index, path } = segment
+  const active = index.baseOffset === upTo.segmentBaseOffset
+  const limit = active ? upTo.position : await file.size()
+  const chunkBytes = offset > index.endOffset ? searchChunkBytes : indexSlackBytes
+  const walk = new BatchWalk(file, index.floor(offset), limit, maxBytes + chunkBytes)
+  const batches: RecordBatch[] = []
+  let start = 0
+  let bytes = 0
+  while (bytes < maxBytes) {
+    const { position } = walk
+    const batch = walk.next()
+    if (batch === 'more' && bytes === 0) {
+      await walk.load()
+      continue
+    }
+    if (batch === 'end' && (!active || walk.offset === upTo.visibleOffset)) break
+    if (typeof batch === 'string') {
+      if (bytes > 0) break // what is there is given first
+      const place = { topic, partition: upTo.partition, file: path, position, offset: walk.offset }
+      throw damagedLog(place, 'the bytes there are not the record batch that must be there')
+    }
+    index.note(batch, position)
+    if (batch.nextOffset <= offset) continue
+    if (bytes === 0) start = position
+    if (bytes > 0 && bytes + batch.bytes.length > maxBytes) break
+    batches.push(batch)
+    bytes += batch.bytes.length
+  }
+  const nextOffset = batches.at(-1)?.nextOffset ?? offset
+  return { batches, nextOffset, bytes, segment: path, position: start }
+}

@@ -1,0 +1,240 @@
+import { dirname, join } from 'node:path'
+import type { AppendFile, Files } from '../core/files.ts'
+import type { Logger } from '../core/logger.ts'
+import { damagedLog } from './failures.ts'
+import { indexPath, listSegments, segmentPath } from './layout.ts'
+import type { PartitionWatermark } from './record.ts'
+import { findBatchAfter, loadIndex, scanSegment } from './segment.ts'
+import { SegmentIndex, type Place } from './segment-index.ts'
+
+const copyChunkBytes = 4 * 1024 * 1024
+
+export interface RecoveryOptions {
+  readonly files: Files
+  readonly logger: Logger
+  readonly folder: string
+  readonly topic: string
+  readonly partition: number
+  /** What the last run published, if its watermark file survived. */
+  readonly published: PartitionWatermark | undefined
+  /** Offset up to which tables have committed. */
+  readonly floor: number
+  readonly repair: boolean
+  /** With durability os a power loss may leave holes in what was never synced: they are repaired without asking. */
+  readonly durability: 'fsync' | 'os'
+}
+
+/** A segment that takes appends: its file is as long as its index says. */
+export interface ActiveSegment {
+  readonly file: AppendFile
+  readonly index: SegmentIndex
+}
+
+export interface RecoveredPartition {
+  /** Indexes of the sealed segments, ascending. */
+  readonly sealed: readonly SegmentIndex[]
+  readonly active: ActiveSegment
+  readonly lastTimestampMs: number
+}
+
+/**
+ * Brings the folder of a partition into order after any end of the last run: everything it returns is synced. Sealed segments are taken from their indexes, the last one is scanned.
+ * A torn tail is cut off; LOG_DAMAGED for anything else unless `repair` is set, which then checks every segment.
+ */
+export async function recoverPartition(options: RecoveryOptions): Promise<RecoveredPartition> {
+  const { files, folder } = options
+  await files.makeFolder(folder)
+  for (const name of await files.list(folder))
+    if (name.endsWith('.new')) await files.unlink(join(folder, name))
+  const indexes: SegmentIndex[] = []
+  let bases = await listSegments(files, folder)
+  for (let at = 0; at < bases.length; at++) {
+    const base = bases[at] ?? 0
+    const last = at === bases.length - 1
+    const index = await checkSegment(options, base, last)
+    refuseOverlap(options, indexes.at(-1), index)
+    indexes.push(index)
+    if (last || options.repair) bases = await listSegments(files, folder) // one may be new
+  }
+  const end = indexes.at(-1)?.endOffset ?? 0
+  const { syncedOffset = 0, visibleOffset = 0 } = options.published ?? {}
+  if (end < syncedOffset && !options.repair)
+    throw damagedLog(
+      placeIn(options, indexes.at(-1) ?? new SegmentIndex(0)),
+      `the log ends at offset ${end}, but everything below ${syncedOffset} was synced`,
+    )
+  return openActive(options, indexes, Math.max(end, options.floor, visibleOffset))
+}
+
+async function openActive(
+  options: RecoveryOptions,
+  indexes: SegmentIndex[],
+  restartOffset: number,
+): Promise<RecoveredPartition> {
+  const { files, folder } = options
+  const lastTimestampMs = indexes.findLast((index) => index.lastTimestampMs >= 0)?.lastTimestampMs
+  const last = indexes.at(-1)
+  if (last !== undefined && options.published?.offline === true) {
+    // After a failed sync the page cache may show bytes that the disk does not have: they are written once more.
+    const path = segmentPath(folder, last.baseOffset)
+    await copyRange(files, path, 0, last.endPosition, path)
+  }
+  let active: ActiveSegment
+  if (last?.endOffset === restartOffset) {
+    indexes.pop()
+    active = { file: await openAt(options, last), index: last }
+  } else {
+    // Offsets are never given twice: the gap lies between two segments and shows in their names.
+    if (last !== undefined) await (await openAt(options, last)).close()
+    if (last?.endPosition === 0) {
+      await files.unlink(segmentPath(folder, last.baseOffset))
+      indexes.pop()
+    }
+    const index = new SegmentIndex(restartOffset)
+    active = { file: await openAt(options, index), index }
+  }
+  await files.syncFolder(folder)
+  return { sealed: indexes, active, lastTimestampMs: lastTimestampMs ?? 0 }
+}
+
+/** Opens a segment for appending, cut to its good part and synced. */
+async function openAt(options: RecoveryOptions, index: SegmentIndex): Promise<AppendFile> {
+  const file = await options.files.openAppend(segmentPath(options.folder, index.baseOffset))
+  if (file.size === index.endPosition) {
+    await file.sync()
+    return file
+  }
+  options.logger.warn('a torn tail was cut off: it was never acknowledged', {
+    topic: options.topic,
+    partition: options.partition,
+    file: file.path,
+    position: index.endPosition,
+    bytes: file.size - index.endPosition,
+  })
+  await file.truncate(index.endPosition)
+  return file
+}
+
+function placeIn({ folder, topic, partition }: RecoveryOptions, index: SegmentIndex) {
+  const file = segmentPath(folder, index.baseOffset)
+  return { topic, partition, file, position: index.endPosition, offset: index.endOffset }
+}
+
+function refuseOverlap(
+  options: RecoveryOptions,
+  before: SegmentIndex | undefined,
+  index: SegmentIndex,
+): void {
+  if (before === undefined || before.endOffset <= index.baseOffset) return
+  throw damagedLog(
+    placeIn(options, before),
+    `it holds offsets up to ${before.endOffset}, but the next segment begins at ${index.baseOffset}`,
+  )
+}
+
+/** The index of a segment, from its file or by a scan. When the segment is damaged: LOG_DAMAGED, or the repaired part up to the damage. */
+async function checkSegment(
+  options: RecoveryOptions,
+  base: number,
+  last: boolean,
+): Promise<SegmentIndex> {
+  const { files, folder, topic, partition, published, repair } = options
+  const path = segmentPath(folder, base)
+  if (!last && !repair) {
+    const index = await loadIndex(files, path, { topic, partition, baseOffset: base })
+    if (index !== undefined) return index
+  }
+  const size = (await files.sizeOf(path)) ?? 0
+  const file = await files.openRead(path)
+  try {
+    const index = await scanSegment(file, base, size)
+    const bad: Place = { offset: index.endOffset, position: index.endPosition }
+    if (bad.position < size) {
+      const next = await findBatchAfter(file, bad, size)
+      const neverSynced = last && bad.offset >= (published?.syncedOffset ?? 0)
+      if (neverSynced && next === undefined) return index
+      if (!repair && !(neverSynced && options.durability === 'os'))
+        throw damagedLog(placeIn(options, index), 'the bytes there are no valid record batch')
+      await setAside(options, index, size, next)
+      if (next?.offset === base) return await checkSegment(options, base, last)
+    } else if (!last) await writeIndex(files, path, index)
+    return index
+  } finally {
+    await file.close()
+  }
+}
+
+/** Moves valid batches after the damage to a segment of their own and the damaged bytes to a file beside. Can be interrupted and repeated at any point: the damaged segment is cut last. */
+async function setAside(
+  { files, folder, logger, topic, partition }: RecoveryOptions,
+  index: SegmentIndex,
+  size: number,
+  next: Place | undefined,
+): Promise<void> {
+  const path = segmentPath(folder, index.baseOffset)
+  const position = index.endPosition
+  const saved = `${path}.damaged-${position}`
+  await copyRange(files, path, position, next?.position ?? size, saved)
+  const rest = next === undefined ? undefined : segmentPath(folder, next.offset)
+  if (next !== undefined && rest !== undefined)
+    await copyRange(files, path, next.position, size, rest)
+  if ((await files.sizeOf(indexPath(path))) !== undefined) {
+    await files.unlink(indexPath(path))
+    await files.syncFolder(folder)
+  }
+  if (rest !== path) {
+    const file = await files.openAppend(path)
+    await file.truncate(position)
+    await file.close()
+  }
+  logger.warn('damaged bytes were set aside', {
+    topic,
+    partition,
+    file: path,
+    position,
+    saved,
+    rest,
+  })
+}
+
+/** Copies bytes of a file to a new file, synced before it takes the name `target`. */
+async function copyRange(
+  files: Files,
+  path: string,
+  from: number,
+  to: number,
+  target: string,
+): Promise<void> {
+  const temporary = `${target}.new`
+  if ((await files.sizeOf(temporary)) !== undefined) await files.unlink(temporary)
+  const source = await files.openRead(path)
+  const copy = await files.openAppend(temporary)
+  try {
+    for (let at = from; at < to; at += copyChunkBytes)
+      await copy.append(await source.read(at, Math.min(copyChunkBytes, to - at)))
+    await copy.sync()
+  } finally {
+    await source.close()
+    await copy.close()
+  }
+  await files.rename(temporary, target)
+  await files.syncFolder(dirname(target))
+}
+
+/** Writes the index of a sealed segment. Not synced: a bad one is made again by a scan. */
+export async function writeIndex(
+  files: Files,
+  segment: string,
+  index: SegmentIndex,
+): Promise<void> {
+  const path = indexPath(segment)
+  const temporary = `${path}.new`
+  if ((await files.sizeOf(temporary)) !== undefined) await files.unlink(temporary)
+  const file = await files.openAppend(temporary)
+  try {
+    await file.append(index.encode())
+  } finally {
+    await file.close()
+  }
+  await files.rename(temporary, path)
+}

@@ -1,0 +1,118 @@
+import { crc32c } from '@node-rs/crc32'
+import { readInt64, writeInt64 } from './int64.ts'
+import type { RecordBatch } from './record-batch.ts'
+
+/** A batch boundary in a segment: the batch with this base offset starts at this byte. */
+export interface Place {
+  readonly offset: number
+  readonly position: number
+}
+
+const entryEveryBytes = 4096
+const magicText = 'QLIX'
+const currentVersion = 1
+const headerBytes = 44
+const entryBytes = 8
+const crcBytes = 4
+
+/**
+ * Where batches of one segment start: an entry about every 4 KiB, and the exact end of what is known. It grows batch by batch, in the order of the file.
+ * A writer knows its whole segment; a reader as much as it has walked over.
+ */
+export class SegmentIndex {
+  readonly baseOffset: number
+  readonly #offsets: number[] = []
+  readonly #positions: number[] = []
+  #endOffset: number
+  #endPosition = 0
+  #lastTimestampMs = -1
+
+  constructor(baseOffset: number) {
+    this.baseOffset = baseOffset
+    this.#endOffset = baseOffset
+  }
+
+  /** Offset after the last batch that is known. */
+  get endOffset(): number {
+    return this.#endOffset
+  }
+
+  /** Bytes of the batches that are known. */
+  get endPosition(): number {
+    return this.#endPosition
+  }
+
+  /** `maxTimestamp` of the last batch; -1 when there is none. */
+  get lastTimestampMs(): number {
+    return this.#lastTimestampMs
+  }
+
+  /** Adds a batch that starts at the known end; any other is already known, or can't be placed yet. */
+  note(batch: RecordBatch, position: number): void {
+    if (position !== this.#endPosition) return
+    const indexed = this.#positions.at(-1)
+    if (indexed === undefined || position - indexed >= entryEveryBytes) {
+      this.#offsets.push(batch.baseOffset)
+      this.#positions.push(position)
+    }
+    this.#endOffset = batch.nextOffset
+    this.#endPosition = position + batch.bytes.length
+    this.#lastTimestampMs = batch.maxTimestampMs
+  }
+
+  /** The last known boundary at or below `offset`: at most about 4 KiB before it, unless it lies beyond the known end. */
+  floor(offset: number): Place {
+    if (offset >= this.#endOffset) return { offset: this.#endOffset, position: this.#endPosition }
+    let low = 0
+    let high = this.#offsets.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if ((this.#offsets[middle] ?? Infinity) <= offset) low = middle + 1
+      else high = middle
+    }
+    return {
+      offset: this.#offsets[low - 1] ?? this.baseOffset,
+      position: this.#positions[low - 1] ?? 0,
+    }
+  }
+
+  /** The `.index` file of a sealed segment (docs/internals/log-format.md). */
+  encode(): Buffer {
+    const count = this.#offsets.length
+    const bytes = Buffer.allocUnsafe(headerBytes + count * entryBytes + crcBytes)
+    bytes.write(magicText, 0, 'latin1')
+    bytes.writeUInt32BE(currentVersion, 4)
+    writeInt64(bytes, 8, this.baseOffset)
+    writeInt64(bytes, 16, this.#endOffset)
+    writeInt64(bytes, 24, this.#endPosition)
+    writeInt64(bytes, 32, this.#lastTimestampMs)
+    bytes.writeUInt32BE(count, 40)
+    for (let index = 0; index < count; index++) {
+      bytes.writeUInt32BE((this.#offsets[index] ?? 0) - this.baseOffset, headerBytes + index * 8)
+      bytes.writeUInt32BE(this.#positions[index] ?? 0, headerBytes + index * 8 + 4)
+    }
+    const crcAt = bytes.length - crcBytes
+    bytes.writeUInt32BE(crc32c(bytes.subarray(0, crcAt)), crcAt)
+    return bytes
+  }
+
+  /** The index in these bytes; undefined when they are not a whole index, of a version that is known, of the segment with this base offset: then it is made anew by a scan. */
+  static decode(bytes: Buffer, baseOffset: number): SegmentIndex | undefined {
+    const crcAt = bytes.length - crcBytes
+    if (crcAt < headerBytes || bytes.toString('latin1', 0, 4) !== magicText) return undefined
+    if (bytes.readUInt32BE(4) !== currentVersion) return undefined
+    if (crc32c(bytes.subarray(0, crcAt)) !== bytes.readUInt32BE(crcAt)) return undefined
+    const count = bytes.readUInt32BE(40)
+    if (readInt64(bytes, 8) !== baseOffset || headerBytes + count * entryBytes !== crcAt)
+      return undefined
+    const index = new SegmentIndex(baseOffset)
+    for (let at = headerBytes; at < crcAt; at += entryBytes) {
+      index.#offsets.push(baseOffset + bytes.readUInt32BE(at))
+      index.#positions.push(bytes.readUInt32BE(at + 4))
+    }
+    index.#endOffset = readInt64(bytes, 16)
+    index.#endPosition = readInt64(bytes, 24)
+    index.#lastTimestampMs = readInt64(bytes, 32)
+    return index
+  }
+}
