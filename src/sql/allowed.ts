@@ -1,6 +1,6 @@
 import type { Excerpt } from './excerpt.ts'
 import { SqlError } from './sql-error.ts'
-import { locationOf, textField, walk, type SyntaxNode } from './syntax-tree.ts'
+import { locationOf, nodeField, textField, walk, type SyntaxNode } from './syntax-tree.ts'
 
 /** Functions that a statement may read from. All others are refused, because DuckDB's table functions also switch logging, run other text, take raw pointers and write checkpoints. Those that open files reach the lake folder only (see `confineFiles`). */
 const tableFunctions = new Set([
@@ -76,13 +76,10 @@ export function requireReading(tree: SyntaxNode, source: Excerpt): void {
 }
 
 function requireTableFunction(node: SyntaxNode, source: Excerpt): void {
-  for (const called of walk(node['function'])) {
-    const name = textField(called, 'function_name').toLowerCase()
-    if (name !== '' && !tableFunctions.has(name))
-      throw new SqlError('SQL_REFUSED', `table function ${name} is not served`, {
-        place: source.place(locationOf(node)),
-      })
-    // Only the outermost call makes the rows; its arguments are ordinary functions.
-    return
-  }
+  // Only the call itself makes the rows; its arguments are ordinary functions.
+  const name = textField(nodeField(node, 'function'), 'function_name').toLowerCase()
+  if (tableFunctions.has(name)) return
+  throw new SqlError('SQL_REFUSED', `table function ${name} is not served`, {
+    place: source.place(locationOf(node)),
+  })
 }

@@ -1,6 +1,8 @@
 import type { DuckDBInstance, DuckDBPreparedStatement } from '@duckdb/node-api'
 import type { DuckDBConnection } from '../core/duckdb.ts'
 import { quoteName, quoteText } from '../plan/columns.ts'
+import { explainFailure, readFailure, type VisibleNames } from './duckdb-error.ts'
+import { SqlError } from './sql-error.ts'
 
 /** A connection that is set up for statements of users. */
 export interface SqlConnection {
@@ -56,10 +58,23 @@ export class ConnectionPool {
   }
 }
 
+/** About 100,000 values in a list. A syntax tree is many times larger than its text, and reading it holds up everything else in the process. */
+const treeCharactersMax = 16 * 1024 * 1024
+
+const noNames: VisibleNames = { tables: [], columns: [] }
+
 async function serializeWith(parser: DuckDBPreparedStatement, sql: string): Promise<unknown> {
   parser.bindVarchar(1, sql)
-  const reader = await parser.runAndReadAll()
+  const reader = await parser.runAndReadAll().catch((error: unknown) => {
+    const failure = readFailure(error)
+    if (failure === undefined) throw error
+    throw explainFailure(failure, { sql, place: () => undefined }, noNames, error)
+  })
   const text = reader.getRows()[0]?.[0]
   if (typeof text !== 'string') throw new TypeError('json_serialize_sql gave no text')
+  if (text.length > treeCharactersMax)
+    throw new SqlError('SQL_INVALID', 'the statement has too many parts', {
+      hint: 'split it, or join with a table instead of listing values',
+    })
   return JSON.parse(text)
 }

@@ -167,7 +167,7 @@ class DuckdbEngine implements SqlEngine {
     const { duckdb } = connection
     const waitStartMs = clock.monotonicMs()
     let views = await readViews(duckdb, namespace)
-    if (plan.kind === 'select' && !stale) {
+    if ((plan.kind === 'select' || plan.kind === 'explain') && !stale) {
       const tables = tablesToWaitFor(plan.named, views, namespace)
       if (tables === null || tables.length > 0) {
         await source.caughtUp(tables, signal).catch((error: unknown) => {

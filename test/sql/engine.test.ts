@@ -5,8 +5,8 @@ import { SqlError } from '../../src/sql/sql-error.ts'
 import { ask, askAll, openBench, until, type Bench } from './support.ts'
 
 const open: Bench[] = []
-async function start(overrides: Record<string, unknown> = {}, memory?: string): Promise<Bench> {
-  const bench = await openBench(overrides, memory)
+async function start(overrides: Record<string, unknown> = {}, memoryMiB?: number): Promise<Bench> {
+  const bench = await openBench(overrides, memoryMiB)
   open.push(bench)
   return bench
 }
@@ -57,6 +57,7 @@ describe('freshness', () => {
     ],
     ['select (select count(*) from join_guilds where true)', [['join_guilds']]],
     ['summarize join_guilds', [['join_guilds']]],
+    ['explain analyze select * from join_guilds', [['join_guilds']]],
     ['select * from questlog.dead_letters', [null]],
     ['select * from memory."default".join_guilds', [null]],
     ['select * from information_schema.schemata', [null]],
@@ -299,7 +300,7 @@ describe('errors', () => {
   })
 
   test('a statement that needs too much memory fails alone', async () => {
-    const { engine } = await start({}, '32MiB')
+    const { engine } = await start({}, 32)
     const sql =
       "select count(distinct s) from (select md5(i::varchar) || repeat('x', 200) as s from range(1000000) t(i))"
     const error = await failure(ask(engine, sql))
@@ -323,6 +324,23 @@ describe('errors', () => {
 })
 
 describe('limits', () => {
+  test('a statement with too many parts is refused, and one with many served', async () => {
+    const { engine } = await start({}, 512)
+    const list = (count: number) => `select 5 in (${'1, '.repeat(count)}5)`
+    expect((await ask(engine, list(50_000))).rows).toEqual([[true]])
+    const error = await failure(ask(engine, `select ${'1, '.repeat(120_000)}5`))
+    expect(error.message).toBe('the statement has too many parts')
+  })
+
+  test('a statement that is too much for the parser fails like any other', async () => {
+    const { engine } = await start({}, 32)
+    const large = await failure(ask(engine, `select ${'1, '.repeat(300_000)}5`))
+    expect(large).toMatchObject({ code: 'OVERLOADED' })
+    const deep = await failure(ask(engine, `select ${'1 + '.repeat(5_000)}5`))
+    expect(deep).toMatchObject({ code: 'SQL_INVALID' })
+    expect((await ask(engine, 'select 1')).rows).toEqual([[1]])
+  })
+
   test('two hundred at once: some run, the rest wait, all are answered', async () => {
     const { engine, source } = await start({ queryConcurrencyMax: 4, queryQueueMax: 200 })
     const sql = 'select count(*), max(damage) from sword_purchases where true'

@@ -1,9 +1,9 @@
-import { DuckDBInstance } from '@duckdb/node-api'
+import type { DuckDBInstance } from '@duckdb/node-api'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { realClock } from '../../src/core/clock.ts'
-import type { DuckDBConnection } from '../../src/core/duckdb.ts'
+import { openDuckdb, type DuckDBConnection } from '../../src/core/duckdb.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import { resolveSettings } from '../../src/core/settings.ts'
 import { createSqlEngine, type FreshSource, type SqlEngine } from '../../src/sql/engine.ts'
@@ -60,18 +60,16 @@ CREATE VIEW questlog.dead_letters AS SELECT * FROM _fresh.dead_letters_1;
 
 export async function openBench(
   overrides: Record<string, unknown> = {},
-  memory = '256MiB',
+  memoryMiB = 256,
 ): Promise<Bench> {
   const folder = mkdtempSync(join(tmpdir(), 'questlog-sql-'))
   const lakeFolder = join(folder, 'lake')
   mkdirSync(lakeFolder)
-  const instance = await DuckDBInstance.create(':memory:', {
-    memory_limit: memory,
-    threads: '2',
-    temp_directory: join(folder, 'temp'),
-    max_temp_directory_size: '16MiB',
-    autoinstall_known_extensions: 'false',
-    autoload_known_extensions: 'false',
+  const instance = await openDuckdb({
+    memoryMiB,
+    threads: 2,
+    temporaryFolder: join(folder, 'temp'),
+    temporaryMiB: 16,
   })
   const writer = await instance.connect()
   await writer.run(catalog)

@@ -120,7 +120,7 @@ test('every integer and every text arrives as it was', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(fc.tuple(integer, text), { minLength: 1 }), async (rows) => {
       const values = rows.map(
-        ([number, word]) => `(${number}::bigint, '${word.replaceAll("'", "''")}')`,
+        ([number, word]) => `((${number})::bigint, '${word.replaceAll("'", "''")}')`,
       )
       const request = {
         sql: `values ${values.join(', ')}`,
