@@ -17,6 +17,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const stamp = join(root, 'dist', '.built')
+const lockfile = join(root, 'package-lock.json')
 const installed = join(root, 'node_modules', '.package-lock.json')
 // Not in dist: that may be deleted while one waits.
 const lockName = `questlog-prepare-${createHash('sha256').update(root).digest('hex').slice(0, 16)}.lock`
@@ -36,8 +37,20 @@ function isReady() {
   return isInstalled() && isBuilt()
 }
 
+/** Whether node_modules holds what the lockfile says. npm writes down what it installed; the two are compared when the lockfile is newer. */
 function isInstalled() {
-  return timeOf(installed) !== undefined
+  const installedAt = timeOf(installed)
+  if (installedAt === undefined) return false
+  if ((timeOf(lockfile) ?? 0) <= installedAt) return true
+  const wanted = packagesOf(lockfile)
+  const there = packagesOf(installed)
+  return Object.entries(wanted).every(
+    ([path, entry]) => path === '' || entry.optional || there[path]?.version === entry.version,
+  )
+}
+
+function packagesOf(path) {
+  return JSON.parse(readFileSync(path, 'utf8')).packages ?? {}
 }
 
 /** Whether the last complete build is newer than everything that went into it. */

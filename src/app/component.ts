@@ -210,8 +210,16 @@ export class Component {
   }
 
   /** One life of the process; answers how it ended. */
-  #runOnce(): Promise<string> {
-    const child = this.#options.spawn(this.#given)
+  async #runOnce(): Promise<string> {
+    try {
+      return await this.#watch(this.#options.spawn(this.#given))
+    } catch (error) {
+      // No room for its log file, or for a process: tried again like any other end.
+      return `can not run: ${error instanceof Error ? error.message : String(error)}`
+    }
+  }
+
+  #watch(child: ChildProcess): Promise<string> {
     const requester = new Requester((message) => {
       if (child.connected) child.send(message)
     })

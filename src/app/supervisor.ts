@@ -134,7 +134,10 @@ export class Supervisor {
       status: () => this.status(),
       listTopics: () => this.listTopics(),
       createTopic: (spec) => this.createTopic(spec),
-      stop: (write) => this.stopTelling(write),
+      stop: (write) => {
+        this.onStopLine(write)
+        return this.stop()
+      },
     })
     const live = (await definitions.active()) === version
     this.#components = roleNames
@@ -287,11 +290,10 @@ export class Supervisor {
     return this.#components.find((component) => component.name === role)
   }
 
-  /** Stops everything and hands each line of it to `write`, those said before included. Works again and again. */
-  async stopTelling(write: (line: string) => void): Promise<void> {
+  /** Hands each line about a stop to `write`, whoever asks for it; those said before come at once. */
+  onStopLine(write: (line: string) => void): void {
     for (const line of this.#stopLines) write(line)
     this.#stopReaders.add(write)
-    await this.stop()
   }
 
   /** Drains: ingest finishes its answers, then lake commits what is fresh. */

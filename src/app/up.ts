@@ -11,6 +11,7 @@ import {
   openLogFile,
   readTextIfThere,
   requireWritableFolder,
+  type LineWriter,
 } from '../core/host.ts'
 import { createLogger, type Logger } from '../core/logger.ts'
 import { fromPlainError, toPlainError } from './messages.ts'
@@ -44,14 +45,17 @@ export async function runForeground(options: UpOptions): Promise<number> {
   checkOptions(options)
   const writer = createLineWriter(1)
   const write = (line: string) => writer.line(line)
+  const log = openSupervisorLog(options.data)
   const supervisor = await start(options, {
     accessLog: true,
     screen: (text) => write(` * ${text}`),
+    logger: log.logger,
   })
   for (const line of await describeStart(options, supervisor, false)) write(line)
-  const onSignal = stopOnSignals(supervisor, write)
+  supervisor.onStopLine(write)
+  const onSignal = stopOnSignals(supervisor, () => write(''))
   await supervisor.done
-  await writer.flush()
+  await Promise.all([writer.flush(), log.flush()])
   return onSignal.exitCode
 }
 
@@ -91,17 +95,19 @@ export async function startDetached(options: UpOptions): Promise<readonly string
 /** The life of the detached supervisor. */
 export async function runDetached(options: UpOptions): Promise<void> {
   process.title = 'questlog supervisor'
+  const log = openSupervisorLog(options.data)
   const tell = (message: StartMessage) =>
     new Promise<void>((resolve) => {
       if (process.connected) process.send?.(message, undefined, undefined, () => resolve())
       else resolve()
     })
   try {
-    const supervisor = await start(options, { accessLog: false, screen: () => {} })
+    const supervisor = await start(options, { ...log, accessLog: false, screen: () => {} })
     stopOnSignals(supervisor, () => {})
     await tell({ started: await describeStart(options, supervisor, true) })
     if (process.connected) process.disconnect()
     await supervisor.done
+    await log.flush()
     process.exit(0)
   } catch (error) {
     await tell({ failed: toPlainError(error) })
@@ -111,7 +117,7 @@ export async function runDetached(options: UpOptions): Promise<void> {
 
 function start(
   options: UpOptions,
-  view: { accessLog: boolean; screen: (text: string) => void },
+  view: { accessLog: boolean; screen: (text: string) => void; logger: Logger },
 ): Promise<Supervisor> {
   const { data, config } = options
   return startSupervisor({
@@ -122,15 +128,15 @@ function start(
     definitions: planDefinitions(realFiles, data, config, view.screen),
     clock: realClock,
     files: realFiles,
-    logger: supervisorLogger(data),
+    logger: view.logger,
     environment: process.env,
   })
 }
 
 /** Lines of `run/supervisor.log`. The folder is made by the start; what comes before it has nowhere to go. */
-function supervisorLogger(data: string): Logger {
-  let writer: ReturnType<typeof createLineWriter> | undefined
-  return createLogger(
+function openSupervisorLog(data: string): { logger: Logger; flush: () => Promise<void> } {
+  let writer: LineWriter | undefined
+  const logger = createLogger(
     'supervisor',
     () => realClock.nowMs(),
     (line) => {
@@ -139,6 +145,7 @@ function supervisorLogger(data: string): Logger {
       writer.line(line)
     },
   )
+  return { logger, flush: async () => writer?.flush() }
 }
 
 async function describeStart(
@@ -155,15 +162,15 @@ async function describeStart(
 /** The first signal drains, a second one ends everything at once. */
 function stopOnSignals(
   supervisor: Supervisor,
-  write: (line: string) => void,
+  stopping: () => void,
 ): { readonly exitCode: number } {
   const result = { exitCode: 0 }
   let signals = 0
   const onSignal = () => {
     signals++
     if (signals === 1) {
-      write('')
-      void supervisor.stopTelling(write)
+      stopping()
+      void supervisor.stop()
       return
     }
     result.exitCode = 130

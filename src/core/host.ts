@@ -102,11 +102,17 @@ export function closeFile(fd: number): void {
 export function folderSignature(folder: string, isWanted: (name: string) => boolean): string {
   return listNames(folder)
     .filter(isWanted)
-    .map((name) => {
-      const status = statSync(join(folder, name), { throwIfNoEntry: false })
-      return status === undefined ? name : `${name} ${status.size} ${status.mtimeMs} ${status.ino}`
-    })
+    .map((name) => `${name} ${fileSignature(join(folder, name))}`)
     .join('\n')
+}
+
+function fileSignature(path: string): string {
+  try {
+    const { size, mtimeMs, ino } = statSync(path)
+    return `${size} ${mtimeMs} ${ino}`
+  } catch {
+    return ''
+  }
 }
 
 /** Calls `changed` with the name of a file that was saved in the folder. Without support of the file system it never does. */

@@ -136,7 +136,7 @@ describe('while it runs', () => {
     expect(pids.every(isAlive)).toBe(true)
     child.kill('SIGKILL')
     await until('the children to end', () => !pids.some(isAlive))
-    expect(readInstances(system.data)).toEqual([])
+    await until('the lock to be free', () => readInstances(system.data).length === 0)
     expect(runningDataFolders(system.environment)).toEqual([])
     // And the next start finds its way free.
     await system.start()
@@ -231,7 +231,8 @@ describe('stop', () => {
     const lake = await pidOf(supervisor, 'lake')
     process.kill(await pidOf(supervisor, 'ingest'), 'SIGKILL')
     const lines: string[] = []
-    await supervisor.stopTelling((line) => lines.push(line))
+    supervisor.onStopLine((line) => lines.push(line))
+    await supervisor.stop()
     expect(lines.join('\n')).toContain(
       'it did not stop within 0.5 s and was ended; nothing is lost',
     )
