@@ -1,0 +1,205 @@
+import { isAscii, isUtf8 } from 'node:buffer'
+import { QuestlogError } from '../core/errors.ts'
+import { cleanEvent, type CleanEvent } from './clean-event.ts'
+import { isJsonSpace, JsonScanner } from './json-scan.ts'
+import type { PreparedEvent } from './prepared.ts'
+
+/** What became of one event of a body: ready for the log, or refused. */
+export type Outcome = PreparedEvent | QuestlogError
+
+/** How a body is read; `detect` looks at its first byte (text/plain beacons, no Content-Type). */
+export type BodyFormat = 'json' | 'ndjson' | 'form' | 'detect'
+
+export interface BodyEvents {
+  /** The body was one JSON object, not a list of events. */
+  readonly single: boolean
+  readonly outcomes: readonly Outcome[]
+}
+
+export interface BodyEventsLimits {
+  readonly jsonDepthMax: number
+  readonly eventsPerRequestMax: number
+}
+
+/** Makes an event of one JSON object; `single` says that the body is this object alone. May throw a QuestlogError. */
+export type Prepare = (clean: CleanEvent, single: boolean) => PreparedEvent
+
+const formats: Readonly<Record<string, BodyFormat>> = {
+  '': 'detect',
+  'text/plain': 'detect',
+  'application/json': 'json',
+  'application/x-ndjson': 'ndjson',
+  'application/ndjson': 'ndjson',
+  'application/jsonl': 'ndjson',
+  'application/x-www-form-urlencoded': 'form',
+}
+const lineFeed = 0x0a
+const comma = 0x2c
+const openBracket = 0x5b
+const closeBracket = 0x5d
+const openBrace = 0x7b
+
+/** @throws MEDIA_TYPE_UNSUPPORTED */
+export function readFormat(contentType: string | undefined): BodyFormat {
+  const name = (contentType ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? ''
+  const format = Object.hasOwn(formats, name) ? formats[name] : undefined
+  if (format !== undefined) return format
+  throw new QuestlogError(
+    'MEDIA_TYPE_UNSUPPORTED',
+    `Content-Type ${JSON.stringify(name.slice(0, 60))} is not supported`,
+  )
+}
+
+/** A form never starts so, JSON does: `curl -d '{…}'` sends JSON with the Content-Type of a form. */
+export function looksLikeJson(body: Buffer): boolean {
+  const first = body[skipSpace(body, 0, body.length)]
+  return first === openBrace || first === openBracket
+}
+
+/**
+ * Reads the events of a JSON or NDJSON body. A line of NDJSON that is not JSON is refused alone; a JSON array that is not JSON is refused as a whole.
+ * @throws EVENT_MALFORMED, REQUEST_TOO_LARGE
+ */
+export function readEvents(
+  body: Buffer,
+  format: Exclude<BodyFormat, 'form'>,
+  limits: BodyEventsLimits,
+  prepare: Prepare,
+): BodyEvents {
+  const reader = new EventReader(body, limits, prepare)
+  const actual = format === 'detect' ? reader.detect() : format
+  return actual === 'json' ? reader.readJson() : reader.readLines()
+}
+
+/** One body. Positions are bytes; the text is the same bytes one a character, which is the body's text when it is ASCII. */
+class EventReader {
+  readonly #body: Buffer
+  readonly #start: number
+  readonly #end: number
+  readonly #text: string
+  readonly #isAscii: boolean
+  readonly #isUtf8: boolean
+  readonly #scanner: JsonScanner
+  readonly #prepare: Prepare
+  readonly #eventsMax: number
+  readonly #outcomes: Outcome[] = []
+
+  constructor(body: Buffer, limits: BodyEventsLimits, prepare: Prepare) {
+    this.#body = body
+    const hasByteOrderMark = body[0] === 0xef && body[1] === 0xbb && body[2] === 0xbf
+    this.#start = skipSpace(body, hasByteOrderMark ? 3 : 0, body.length)
+    this.#end = skipSpaceBack(body, this.#start, body.length)
+    this.#isAscii = isAscii(body)
+    this.#isUtf8 = this.#isAscii || isUtf8(body)
+    this.#text = this.#isAscii ? body.toString('latin1') : ''
+    this.#scanner = new JsonScanner(limits.jsonDepthMax)
+    this.#prepare = prepare
+    this.#eventsMax = limits.eventsPerRequestMax
+  }
+
+  /** More than one value is NDJSON. */
+  detect(): 'json' | 'ndjson' {
+    const valueEnd = this.#scanner.scan(this.#body, this.#start, this.#end)
+    const next = skipSpace(this.#body, valueEnd, this.#end)
+    return next < this.#end && this.#body[next] === openBrace ? 'ndjson' : 'json'
+  }
+
+  readJson(): BodyEvents {
+    if (!this.#isUtf8) throw malformed('the body is not valid UTF-8')
+    const single = this.#body[this.#start] !== openBracket
+    try {
+      if (single) {
+        this.#scanner.scan(this.#body, this.#start, this.#end)
+        this.#take(this.#start, this.#end, true)
+      } else this.#readArray()
+    } catch (error) {
+      if (error instanceof SyntaxError) throw malformed('the body is not valid JSON', error)
+      throw error
+    }
+    return { single, outcomes: this.#outcomes }
+  }
+
+  readLines(): BodyEvents {
+    for (let position = this.#start; position < this.#end;) {
+      const found = this.#body.indexOf(lineFeed, position)
+      const lineEnd = found < 0 || found > this.#end ? this.#end : found
+      const start = skipSpace(this.#body, position, lineEnd)
+      const end = skipSpaceBack(this.#body, start, lineEnd)
+      if (start < end) this.#takeLine(start, end)
+      position = lineEnd + 1
+    }
+    return { single: false, outcomes: this.#outcomes }
+  }
+
+  #readArray(): void {
+    const body = this.#body
+    const end = this.#end
+    let position = skipSpace(body, this.#start + 1, end)
+    if (body[position] === closeBracket && position === end - 1) return
+    for (;;) {
+      const valueEnd = this.#scanner.scan(body, position, end)
+      if (valueEnd === position) throw new SyntaxError(`a value is missing at byte ${position}`)
+      this.#take(position, valueEnd, false)
+      const next = skipSpace(body, valueEnd, end)
+      if (body[next] === closeBracket && next === end - 1) return
+      if (body[next] !== comma || next >= end)
+        throw new SyntaxError(`a comma or the end of the array is missing at byte ${next}`)
+      position = skipSpace(body, next + 1, end)
+    }
+  }
+
+  #takeLine(start: number, end: number): void {
+    if (!this.#isUtf8 && !isUtf8(this.#body.subarray(start, end)))
+      return this.#add(malformed('the line is not valid UTF-8'))
+    this.#scanner.scan(this.#body, start, end)
+    try {
+      this.#take(start, end, false)
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error
+      this.#add(malformed('the line is not valid JSON', error))
+    }
+  }
+
+  /** Takes the event that was just scanned. A SyntaxError goes to the caller, who knows how much it spoils. */
+  #take(start: number, end: number, single: boolean): void {
+    const text = this.#isAscii
+      ? this.#text.slice(start, end)
+      : this.#body.toString('utf8', start, end)
+    let outcome: Outcome
+    try {
+      const clean = cleanEvent(text, this.#body.subarray(start, end), this.#scanner)
+      outcome = this.#prepare(clean, single)
+    } catch (error) {
+      if (!(error instanceof QuestlogError)) throw error
+      outcome = error
+    }
+    this.#add(outcome)
+  }
+
+  #add(outcome: Outcome): void {
+    if (this.#outcomes.length >= this.#eventsMax)
+      throw new QuestlogError(
+        'REQUEST_TOO_LARGE',
+        `the request has more than eventsPerRequestMax, ${this.#eventsMax}, events`,
+        { eventsPerRequestMax: this.#eventsMax },
+      )
+    this.#outcomes.push(outcome)
+  }
+}
+
+function malformed(what: string, cause?: SyntaxError): QuestlogError {
+  const message = cause === undefined ? what : `${what}: ${cause.message}`
+  return new QuestlogError('EVENT_MALFORMED', message, {}, { cause })
+}
+
+function skipSpace(body: Buffer, from: number, end: number): number {
+  let position = from
+  while (position < end && isJsonSpace(body[position])) position += 1
+  return position
+}
+
+function skipSpaceBack(body: Buffer, start: number, from: number): number {
+  let position = from
+  while (position > start && isJsonSpace(body[position - 1])) position -= 1
+  return position
+}

@@ -1,0 +1,53 @@
+import { QuestlogError } from '../core/errors.ts'
+import { scanMembers, type JsonScanner } from './json-scan.ts'
+
+/** One JSON object as a client sent it: compact, every name at the top level once and without escapes. */
+export interface CleanEvent {
+  readonly text: string
+  /** The client's own bytes when they are already so; they are what the log keeps. */
+  readonly bytes: Uint8Array | null
+  readonly fields: Readonly<Record<string, unknown>>
+}
+
+/**
+ * Parses the JSON text of one event, once. `facts` comes from a scan of the same bytes and says whether they can be kept as they are;
+ * otherwise the object is put together again from the texts of its members, so that numbers keep every digit. Of a repeated name the first counts.
+ * @throws SyntaxError when the text is not JSON; EVENT_INVALID, EVENT_MALFORMED
+ */
+export function cleanEvent(text: string, bytes: Uint8Array, facts: JsonScanner): CleanEvent {
+  if (facts.tooDeep)
+    throw new QuestlogError(
+      'EVENT_INVALID',
+      'the event is nested too deep',
+      {},
+      { hint: 'nest less deep, or raise jsonDepthMax' },
+    )
+  const parsed: unknown = JSON.parse(text)
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
+    throw new QuestlogError('EVENT_MALFORMED', `an event is a JSON object, not ${kindOf(parsed)}`)
+  const fields = parsed as Record<string, unknown> // checked above
+  if (facts.compact && facts.members === Object.keys(fields).length) return { text, bytes, fields }
+  return rebuild(text)
+}
+
+/** An object from its members, the first of each name, without those that `drop` takes out. */
+export function joinMembers(text: string, drop: (name: string) => boolean): string {
+  const seen = new Set<string>()
+  const parts: string[] = []
+  for (const { name, value } of scanMembers(text)) {
+    if (seen.has(name) || drop(name)) continue
+    seen.add(name)
+    parts.push(`${JSON.stringify(name)}:${value}`)
+  }
+  return parts.join(',')
+}
+
+function rebuild(text: string): CleanEvent {
+  const clean = `{${joinMembers(text, () => false)}}`
+  return { text: clean, bytes: null, fields: JSON.parse(clean) as Record<string, unknown> } // an object, put together here
+}
+
+function kindOf(value: unknown): string {
+  if (value === null) return 'null'
+  return Array.isArray(value) ? 'an array' : `a ${typeof value}`
+}

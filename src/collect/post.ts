@@ -1,0 +1,110 @@
+import { QuestlogError } from '../core/errors.ts'
+import type { Settings } from '../core/settings.ts'
+import { checkContentLength, readBody, readEncoding } from './body.ts'
+import { looksLikeJson, readEvents, readFormat, type BodyFormat } from './body-events.ts'
+import type { ByteBudget } from './byte-budget.ts'
+import type { EventPlan } from './event-plan.ts'
+import type { Exchange } from './exchange.ts'
+import { splitFields } from './fields.ts'
+import type { Intake } from './intake.ts'
+import { prepareFields, prepareJson } from './prepared.ts'
+import type { CollectorRoute, RouteTable } from './routes.ts'
+
+export interface PostOptions {
+  readonly settings: Settings
+  readonly intake: Intake
+  readonly budget: ByteBudget
+}
+
+const noFields: readonly string[] = []
+
+/** A POST to `/events`: each event has its own event_type. */
+export async function postBulk(
+  options: PostOptions,
+  exchange: Exchange,
+  routes: RouteTable,
+  query: string,
+): Promise<void> {
+  const { settings, intake } = options
+  intake.admit(routes.bulk.get(exchange.request.rawHeaders), splitFields(query))
+  await withBody(options, exchange, async (body, format) => {
+    if (format === 'form')
+      throw new QuestlogError(
+        'MEDIA_TYPE_UNSUPPORTED',
+        'a form on /events: its event_type is not known',
+        {},
+        { hint: "post the form to the event's own route, or send JSON" },
+      )
+    const { outcomes } = readEvents(body, format, settings, (clean) =>
+      intake.checked(prepareJson(findPlan(routes, clean.fields), clean, null, noFields)),
+    )
+    await intake.appendMany(exchange, outcomes)
+  })
+}
+
+/** A POST to the route of an event: its events have the route's type. One object or form is answered like a GET. */
+export async function postRoute(
+  options: PostOptions,
+  exchange: Exchange,
+  route: CollectorRoute,
+  query: string,
+): Promise<void> {
+  const { settings, intake } = options
+  const { plan } = route
+  const fragment = route.fragments.get(exchange.request.rawHeaders)
+  const fields = splitFields(query)
+  intake.admit(fragment, fields)
+  await withBody(options, exchange, async (body, format) => {
+    if (format === 'form' || (format === 'detect' && body.length === 0)) {
+      const all = [...splitFields(body.toString('latin1')), ...fields]
+      const event = intake.checked(prepareFields(plan, fragment, all))
+      return intake.appendOne(exchange, route, fragment, event)
+    }
+    const { single, outcomes } = readEvents(body, format, settings, (clean, isSingle) => {
+      const event = isSingle
+        ? prepareJson(plan, clean, fragment, fields)
+        : prepareJson(plan, clean, null, noFields)
+      return intake.checked(event)
+    })
+    const [first] = outcomes
+    if (!single || first === undefined) return intake.appendMany(exchange, outcomes)
+    if (first instanceof Error) throw first
+    return intake.appendOne(exchange, route, fragment, first)
+  })
+}
+
+/** Reads the body and holds its share of the budget until `use` is over. */
+async function withBody(
+  { settings, budget }: PostOptions,
+  exchange: Exchange,
+  use: (body: Buffer, format: BodyFormat) => Promise<void>,
+): Promise<void> {
+  const { request, response, connection } = exchange
+  const declared = readFormat(request.headers['content-type'])
+  const encoding = readEncoding(request.headers['content-encoding'])
+  checkContentLength(request, settings.bodyBytesMax)
+  if (exchange.expectsContinue) response.writeContinue()
+  const lease = budget.lease()
+  try {
+    const body = await readBody(request, encoding, settings, lease, (fail) => {
+      if (connection !== undefined) connection.failBody = fail
+    })
+    await use(body, declared === 'form' && looksLikeJson(body) ? 'detect' : declared)
+  } finally {
+    lease.release()
+  }
+}
+
+/** @throws EVENT_TYPE_UNKNOWN */
+function findPlan(routes: RouteTable, fields: Readonly<Record<string, unknown>>): EventPlan {
+  const type = Object.hasOwn(fields, 'event_type') ? fields['event_type'] : undefined
+  const plan = typeof type === 'string' ? routes.plans.get(type) : undefined
+  if (plan !== undefined) return plan
+  const given =
+    typeof type === 'string'
+      ? `event_type ${JSON.stringify(type.slice(0, 100))} is not declared`
+      : type === undefined
+        ? 'the event has no event_type'
+        : 'the event_type is not text'
+  throw new QuestlogError('EVENT_TYPE_UNKNOWN', given)
+}

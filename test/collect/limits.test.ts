@@ -1,0 +1,309 @@
+import { connect } from 'node:net'
+import { brotliCompressSync, constants, gzipSync } from 'node:zlib'
+import { afterEach, describe, expect, test } from 'vitest'
+import { QuestlogError } from '../../src/core/errors.ts'
+import { ByteBudget } from '../../src/collect/byte-budget.ts'
+import {
+  ask,
+  codeOf,
+  exchangeRaw,
+  FakeLog,
+  post,
+  resultsOf,
+  start,
+  stopAll,
+  until,
+} from './harness.ts'
+
+afterEach(stopAll)
+
+const ndjson = 'application/x-ndjson'
+const MiB = 1024 * 1024
+const fastBrotli = (bytes: Buffer) =>
+  brotliCompressSync(bytes, { params: { [constants.BROTLI_PARAM_QUALITY]: 1 } })
+
+describe('bodies', () => {
+  test('of an announced 50 MB are refused before they are read, and the client sees the answer', async () => {
+    const { port, log, collector } = await start()
+    const answer = await post(port, '/events', Buffer.alloc(50 * MiB, 0x20))
+    expect([answer.status, codeOf(answer)]).toEqual([413, 'REQUEST_TOO_LARGE'])
+    expect(answer.headers.connection).toBe('close')
+    expect(log.records).toHaveLength(0)
+    expect(collector.counters().bodyBytesHeld).toBe(0)
+  })
+
+  test('are refused from the head alone', async () => {
+    const { port } = await start()
+    const answer = await exchangeRaw(
+      port,
+      `POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: ${50 * MiB}\r\n\r\n`,
+      (got) => got.endsWith('}}\n'),
+    )
+    expect(answer).toMatch(/^HTTP\/1\.1 413 /)
+  })
+
+  test('are not asked for when the client waits for 100 Continue', async () => {
+    const { port } = await start()
+    const answer = await exchangeRaw(
+      port,
+      `POST /events HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: ${50 * MiB}\r\n\r\n`,
+      (got) => got.endsWith('}}\n'),
+    )
+    expect(answer).toMatch(/^HTTP\/1\.1 413 /)
+    expect(answer).toMatch(/\r\nConnection: close\r\n/)
+  })
+
+  test('without an announced length are cut where they pass the limit', async () => {
+    const { port, log, collector } = await start({ bodyBytesMax: 1000 })
+    const chunk = `3e8\r\n${'x'.repeat(1000)}\r\n`
+    const answer = await exchangeRaw(
+      port,
+      `POST /events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n${chunk}${chunk}`,
+      (got) => got.endsWith('}}\n'),
+    )
+    expect(answer).toMatch(/^HTTP\/1\.1 413 /)
+    expect(log.records).toHaveLength(0)
+    expect(collector.counters().bodyBytesHeld).toBe(0)
+  })
+
+  test.each([
+    ['gzip', gzipSync],
+    ['br', fastBrotli],
+  ] as const)('that %s blows up are cut early', async (name, compress) => {
+    const bomb = compress(Buffer.alloc(128 * MiB, 0x20))
+    const { port, log, collector } = await start({ decompressedBytesMax: MiB })
+    const before = process.memoryUsage().arrayBuffers
+    const answer = await post(port, '/events', bomb, ndjson, { 'Content-Encoding': name })
+    expect([answer.status, codeOf(answer)]).toEqual([413, 'REQUEST_TOO_LARGE'])
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(32 * MiB)
+    expect(log.records).toHaveLength(0)
+    expect(collector.counters().bodyBytesHeld).toBe(0)
+  })
+
+  test('hold no more than bodiesBytesMax together', async () => {
+    const log = new FakeLog()
+    let open = () => {}
+    log.gate = new Promise((resolve) => {
+      open = resolve
+    })
+    const { port, collector } = await start({ bodiesBytesMax: MiB }, { log })
+    const body = `{"event_type":"bare","a":"${'x'.repeat(0.6 * MiB)}"}`
+    const first = post(port, '/events', body)
+    await until(() => collector.counters().bodyBytesHeld > 0.5 * MiB, 'the first body')
+    const second = await post(port, '/events', body)
+    expect([second.status, codeOf(second)]).toEqual([503, 'OVERLOADED'])
+    open()
+    expect((await first).status).toBe(200)
+    expect(collector.counters().bodyBytesHeld).toBe(0)
+    expect((await post(port, '/events', body)).status).toBe(200)
+  })
+
+  test('that break off leave nothing behind', async () => {
+    const { port, log, collector } = await start()
+    const socket = connect(port, '127.0.0.1')
+    socket.write(
+      'POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"event_type":"bare"}',
+    )
+    await until(() => collector.counters().requestsInFlight === 1, 'the request')
+    socket.destroy()
+    await until(() => collector.counters().requestsInFlight === 0, 'its end')
+    await until(() => collector.counters().connections === 0, 'the end of the connection')
+    expect(log.records).toHaveLength(0)
+    expect(collector.counters().bodyBytesHeld).toBe(0)
+  })
+
+  test('a compressed body whose client is gone ends as well', async () => {
+    const { port, collector } = await start()
+    const half = gzipSync(Buffer.alloc(100_000, 'x')).subarray(0, 50)
+    const socket = connect(port, '127.0.0.1')
+    socket.write(
+      'POST /events HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 100\r\n\r\n',
+    )
+    socket.write(half)
+    await until(() => collector.counters().requestsInFlight === 1, 'the request')
+    socket.destroy()
+    await until(() => collector.counters().requestsInFlight === 0, 'its end')
+  })
+})
+
+describe('events', () => {
+  test('beyond eventsPerRequestMax refuse the request as a whole', async () => {
+    const { port, log } = await start({ eventsPerRequestMax: 2 })
+    const line = '{"event_type":"bare"}'
+    expect((await post(port, '/events', [line, line].join('\n'), ndjson)).status).toBe(200)
+    for (const [body, type] of [
+      [[line, line, line].join('\n'), ndjson],
+      [`[${line},${line},${line}]`, 'application/json'],
+    ] as const) {
+      const answer = await post(port, '/events', body, type)
+      expect([answer.status, codeOf(answer)]).toEqual([413, 'REQUEST_TOO_LARGE'])
+    }
+    expect(log.records).toHaveLength(2)
+  })
+
+  test("larger than the topic's max.message.bytes are refused, their neighbours are not", async () => {
+    const log = new FakeLog({ 'max.message.bytes': '2000' })
+    const { port } = await start({}, { log })
+    const large = `{"event_type":"bare","a":"${'x'.repeat(2000)}"}`
+    const answer = await post(port, '/events', `{"event_type":"bare"}\n${large}`, ndjson)
+    expect(resultsOf(answer).results.map(({ error }) => error?.code)).toEqual([
+      undefined,
+      'EVENT_TOO_LARGE',
+    ])
+    const get = await ask(port, `/bare?a=${'x'.repeat(2000)}`)
+    expect([get.status, codeOf(get)]).toEqual([413, 'EVENT_TOO_LARGE'])
+    expect(log.records).toHaveLength(1)
+  })
+
+  test('larger than messageBytesMax where the topic says nothing', async () => {
+    const { port } = await start({ messageBytesMax: 1024 })
+    expect((await ask(port, `/bare?a=${'x'.repeat(2000)}`)).status).toBe(413)
+  })
+})
+
+describe('the head of a request', () => {
+  test('has at most headerCountMax headers, and none is cut off in silence', async () => {
+    const { port, log } = await start({ headerCountMax: 10 })
+    const head = (count: number) =>
+      `GET / HTTP/1.0\r\n${Array.from({ length: count }, (_, n) => `X-${n}: ${n}\r\n`).join('')}\r\n`
+    expect(await exchangeRaw(port, head(10))).toMatch(/^HTTP\/1\.1 200 /)
+    expect(await exchangeRaw(port, head(11))).toMatch(/^HTTP\/1\.1 413 [^]*headerCountMax/)
+    expect(Object.keys(log.events()[0] ?? {})).toHaveLength(11)
+    expect(log.records).toHaveLength(1)
+  })
+
+  test('with 10,000 headers is refused', async () => {
+    const { port, log, collector } = await start()
+    const lines = Array.from({ length: 10_000 }, (_, n) => `X-Header-${n}: ${n}\r\n`).join('')
+    expect(await exchangeRaw(port, `GET / HTTP/1.1\r\nHost: x\r\n${lines}\r\n`)).toMatch(
+      /^HTTP\/1\.1 413 /,
+    )
+    expect((await ask(port, '/')).status).toBe(200)
+    expect(log.records).toHaveLength(1)
+    expect(collector.counters().answers['413']).toBe(1)
+  })
+
+  test('has at most headerBytesMax bytes of headers and urlBytesMax bytes of target, each by itself', async () => {
+    const { port } = await start({ headerBytesMax: 1000, urlBytesMax: 500 })
+    const request = (url: number, header: number) =>
+      exchangeRaw(
+        port,
+        `GET /bare?${'u'.repeat(url)} HTTP/1.0\r\nX-A: ${'h'.repeat(header)}\r\n\r\n`,
+      )
+    expect(await request(480, 980)).toMatch(/^HTTP\/1\.1 200 /)
+    expect(await request(10, 1100)).toMatch(/^HTTP\/1\.1 413 [^]*headerBytesMax/)
+    expect(await request(600, 10)).toMatch(/^HTTP\/1\.1 413 [^]*urlBytesMax/)
+    expect(await request(100_000, 10)).toMatch(/^HTTP\/1\.1 413 /)
+    expect(await request(10, 100_000)).toMatch(/^HTTP\/1\.1 413 /)
+  })
+})
+
+describe('back-pressure', () => {
+  test('more backlog than allowed is 429 with Retry-After, before the body is read', async () => {
+    const { port, log, backlog } = await start({ backlogBytesMax: 100_000 })
+    backlog.bytes = 100_001
+    const pending = exchangeRaw(
+      port,
+      'POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n',
+      (got) => got.endsWith('}}\n'),
+    )
+    expect(await pending).toMatch(/^HTTP\/1\.1 429 [^]*Retry-After: \d+[^]*BEHIND/)
+    for (const answer of [await ask(port, '/'), await post(port, '/events', '[]')]) {
+      expect([answer.status, codeOf(answer)]).toEqual([429, 'BEHIND'])
+      expect(Number(answer.headers['retry-after'])).toBeGreaterThan(0)
+    }
+    expect((await ask(port, '/', { method: 'HEAD' })).status).toBe(200)
+    backlog.bytes = 100_000
+    expect((await ask(port, '/')).status).toBe(200)
+    expect(log.records).toHaveLength(1)
+  })
+
+  test('more requests at once than requestsMax are 503', async () => {
+    const log = new FakeLog()
+    let open = () => {}
+    log.gate = new Promise((resolve) => {
+      open = resolve
+    })
+    const { port, collector } = await start({ requestsMax: 2 }, { log })
+    const running = [ask(port, '/'), ask(port, '/')]
+    await until(() => collector.counters().requestsInFlight === 2, 'two requests')
+    const third = await ask(port, '/')
+    expect([third.status, codeOf(third)]).toEqual([503, 'OVERLOADED'])
+    open()
+    for (const answer of await Promise.all(running)) expect(answer.status).toBe(200)
+  })
+
+  test('connections beyond connectionsMax are closed and counted', async () => {
+    const { port, collector } = await start({ connectionsMax: 2 })
+    const sockets = [connect(port, '127.0.0.1'), connect(port, '127.0.0.1')]
+    await until(() => collector.counters().connections === 2, 'two connections')
+    expect(await exchangeRaw(port, 'GET / HTTP/1.0\r\n\r\n')).toBe('')
+    expect(collector.counters().connectionsDropped).toBe(1)
+    for (const socket of sockets) socket.destroy()
+    await until(() => collector.counters().connections === 0, 'their end')
+    expect((await ask(port, '/')).status).toBe(200)
+  })
+})
+
+describe('slow clients', () => {
+  test.each([
+    ['sends nothing', ''],
+    ['stops in its headers', 'GET / HTTP/1.1\r\nHost: x\r\nX-'],
+    [
+      'stops in its body',
+      'POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{"event_type":"bare"}',
+    ],
+  ])('one that %s is answered 408 and closed', async (_, bytes) => {
+    const { port, log, collector } = await start({ requestTimeoutMs: 150 })
+    expect(await exchangeRaw(port, bytes)).toMatch(/^HTTP\/1\.1 408 [^]*REQUEST_TIMEOUT/)
+    await until(() => collector.counters().connections === 0, 'the end of the connection')
+    expect(log.records).toHaveLength(0)
+  })
+
+  test('one that drips its headers is cut off all the same', async () => {
+    const { port, collector } = await start({ requestTimeoutMs: 150 })
+    const socket = connect(port, '127.0.0.1', () => socket.write('GET / HTTP/1.1\r\n'))
+    const drip = setInterval(() => socket.write('X-A: b\r\n'), 20)
+    socket.on('error', () => {})
+    let received = ''
+    socket.on('data', (chunk) => {
+      received += chunk.toString('latin1')
+    })
+    await until(() => received.endsWith('}}\n'), 'the answer')
+    clearInterval(drip)
+    socket.destroy()
+    expect(received).toMatch(/^HTTP\/1\.1 408 /)
+    await until(() => collector.counters().connections === 0, 'the end of the connection')
+  })
+
+  test('an idle connection is closed after keepAliveTimeoutMs', async () => {
+    const { port } = await start({ keepAliveTimeoutMs: 100 })
+    const received = await exchangeRaw(port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n')
+    expect(received).toMatch(/^HTTP\/1\.1 200 /)
+  })
+
+  test('do not hold up the others', async () => {
+    const { port, log } = await start()
+    const slow = Array.from({ length: 50 }, () => {
+      const socket = connect(port, '127.0.0.1')
+      socket.write('POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{')
+      return socket
+    })
+    expect((await ask(port, '/')).status).toBe(200)
+    expect(log.records).toHaveLength(1)
+    for (const socket of slow) socket.destroy()
+  })
+})
+
+test('the budget gives back exactly what was taken', () => {
+  const budget = new ByteBudget(100)
+  const [one, two] = [budget.lease(), budget.lease()]
+  one.take(60)
+  expect(() => two.take(41)).toThrow(QuestlogError)
+  two.take(40)
+  one.release()
+  one.release()
+  expect(budget.held).toBe(40)
+  two.release()
+  expect(budget.held).toBe(0)
+})
