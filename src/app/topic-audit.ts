@@ -5,7 +5,7 @@ import type { PartitionWatermark } from '../log/record.ts'
 import { quoteName, quoteText } from '../plan/columns.ts'
 import { eventTypeSql } from '../stream/conversion.ts'
 import { addCounts, noCounts, totalOf, type LedgerCounts } from '../stream/ledger.ts'
-import { stageRecords, type PlacedRecord } from '../stream/staging.ts'
+import { mendUnparsed, stageRecords, type PlacedRecord } from '../stream/staging.ts'
 import type { Stream } from '../stream/stream.ts'
 import { rulesSinceProperty } from '../stream/table-set.ts'
 import type { StreamTable } from '../stream/stream-table.ts'
@@ -13,6 +13,8 @@ import type { TopicStream } from '../stream/topic-stream.ts'
 
 /** Records that are compared at once, in bytes of log. */
 const chunkBytes = 4 * 1024 * 1024
+/** Nesting is no reason here: a record that was too deep is among the dead letters, and looked up there. */
+const depthUnbounded = Number.MAX_SAFE_INTEGER
 /** Offsets that are named for each kind of difference. */
 const offsetsShown = 20
 
@@ -110,7 +112,9 @@ export class TopicAudit {
     records: readonly PlacedRecord[],
   ): Promise<void> {
     const connection = this.#connection
-    const refused = await stageRecords(connection, this.#topic.conversion, records, 1_000_000)
+    const { conversion } = this.#topic
+    const unreadable = await stageRecords(connection, conversion, records, depthUnbounded)
+    const refused = [...unreadable, ...(await mendUnparsed(connection, conversion, records))]
     const within = `_partition = ${partition} AND _offset >= ${from} AND _offset < ${to}`
     await connection.run(
       `CREATE OR REPLACE TEMP TABLE aside AS SELECT DISTINCT "offset" AS o, coalesce("table", '') AS t FROM questlog.dead_letters WHERE topic = ${quoteText(this.#topic.topic.name)} AND "partition" = ${partition} AND "offset" >= ${from} AND "offset" < ${to}`,

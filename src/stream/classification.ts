@@ -2,7 +2,7 @@ import { queryRows, type DuckDBConnection } from '../core/duckdb.ts'
 import { quoteName, quoteText } from '../plan/columns.ts'
 import type { MicroBatch } from './batch.ts'
 import { declared } from './dead-letters.ts'
-import type { LedgerCounts } from './ledger.ts'
+import type { LedgerCounts, OffsetRange } from './ledger.ts'
 import { fromNext, inRanges, type StreamTable } from './stream-table.ts'
 
 export interface TableTally {
@@ -13,6 +13,8 @@ export interface TableTally {
 
 export interface Tally {
   readonly tables: ReadonlyMap<StreamTable, TableTally>
+  /** Records whose JSON DuckDB could not read: until they are mended or set aside, the other figures are of no use. */
+  readonly unparsed: number
   /** Records without a declared type that are still to be set aside. */
   readonly undeclared: number
   readonly counts: LedgerCounts
@@ -24,31 +26,32 @@ export async function classify(connection: DuckDBConnection, batch: MicroBatch):
   const uncounted = [...ranges].flatMap(([partition, range]) =>
     ledger.uncounted(partition, range).map((part) => ({ partition, range: part })),
   )
-  const lookUp = batch.past && uncounted.length > 0
-  const within = inRanges(uncounted)
-  const tables = batch.tables.map((table, index) =>
-    tableFlags(batch, table, index, lookUp ? within : null),
-  )
-  const undeclared = `NOT ${declared(conversion)} AND ${fromNext(batch.setAside.from(null), ranges)}`
-  const aside = lookUp
-    ? `(${undeclared}) OR ${isSetAside(batch, within)}`
-    : `NOT ${declared(conversion)}`
-  const any = (pick: (table: TableFlags) => string) =>
-    `(${tables.map(pick).join(' OR ') || 'false'})`
-  const taken = any(({ name }) => `t${name}`)
-  const setAside = `(aside OR ${any(({ name }) => `a${name}`)})`
+  const within = isWhole(ranges, uncounted) ? 'true' : inRanges(uncounted)
+  const lookUp = batch.past && uncounted.length > 0 ? inRanges(uncounted) : null
+  const tables = batch.tables.map((table, index) => tableFlags(batch, table, String(index), lookUp))
+  const undeclared = and(`NOT ${declared(conversion)}`, fromNext(batch.setAside.from(null), ranges))
+  const aside =
+    lookUp === null
+      ? `NOT ${declared(conversion)}`
+      : or([`(${undeclared})`, isSetAside(batch, lookUp)])
+  const taken = or(tables.map((table) => table.taken))
+  const setAside = or(['aside', ...tables.map((table) => table.setAside)])
   const [row] = await queryRows(
     connection,
     `SELECT ${[
       ...tables.flatMap((table) => table.sums),
+      'count(*) FILTER (unparsed) AS unparsed',
       'count(*) FILTER (undeclared) AS undeclared',
       `count(*) FILTER (pending AND ${taken}) AS in_tables`,
       `count(*) FILTER (pending AND NOT ${taken} AND ${setAside}) AS dead_letters`,
-      `count(*) FILTER (pending AND NOT ${taken} AND NOT ${setAside} AND ${any(({ name }) => `m${name}`)}) AS filtered`,
+      `count(*) FILTER (pending AND NOT ${taken} AND NOT ${setAside} AND ${or(tables.map((table) => table.matched))}) AS filtered`,
       'count(*) FILTER (pending) AS pending_all',
     ].join(', ')} FROM (SELECT ${[
+      '_partition',
+      '_offset',
+      'f0 IS NULL AS unparsed',
       `${undeclared} AS undeclared`,
-      `coalesce(${aside}, false) AS aside`,
+      `${aside} AS aside`,
       `${within} AS pending`,
       ...tables.flatMap((table) => table.flags),
     ].join(', ')} FROM parsed)`,
@@ -65,6 +68,7 @@ export async function classify(connection: DuckDBConnection, batch: MicroBatch):
   )
   return {
     tables: new Map(tallies.filter(([table]) => batch.filling.has(table))),
+    unparsed: number('unparsed'),
     undeclared: number('undeclared'),
     counts: {
       ...counts,
@@ -73,46 +77,78 @@ export async function classify(connection: DuckDBConnection, batch: MicroBatch):
   }
 }
 
+/** Whether these parts are the whole of the ranges. */
+function isWhole(
+  ranges: MicroBatch['ranges'],
+  parts: readonly { readonly partition: number; readonly range: OffsetRange }[],
+): boolean {
+  return [...ranges].every(([partition, { from, to }]) =>
+    parts.some(
+      (part) => part.partition === partition && part.range.from <= from && part.range.to >= to,
+    ),
+  )
+}
+
+/** Conjunction and disjunction without what is always true or false: planning what is not there is free. */
+const and = (...conditions: readonly string[]) =>
+  conditions.filter((condition) => condition !== 'true').join(' AND ') || 'true'
+
+function or(conditions: readonly string[]): string {
+  const possible = conditions.filter((condition) => condition !== 'false')
+  return possible.length === 0 ? 'false' : `(${possible.join(' OR ')})`
+}
+
 interface TableFlags {
-  readonly name: string
-  /** For each record: mN matches, tN taken, aN set aside, and what is new of the two. */
+  /** Columns of the inner SELECT. */
   readonly flags: readonly string[]
+  /** Aggregates over them: new rows and new misfits of a table that is filled. */
   readonly sums: readonly string[]
+  /** Conditions over the flags: what the ledger asks. */
+  readonly matched: string
+  readonly taken: string
+  readonly setAside: string
 }
 
 /** `lookUp`: the records of the past whose fate is read from the table itself; null when the rules of today decide. */
 function tableFlags(
   batch: MicroBatch,
   table: StreamTable,
-  index: number,
+  index: string,
   lookUp: string | null,
 ): TableFlags {
   const sql = batch.conversion.tables.get(table.definition.name)
   if (sql === undefined)
     throw new TypeError(`table ${table.definition.name} does not read topic ${batch.topic}`)
-  const name = String(index)
-  const takes = `${sql.matches} AND ${sql.fits} AND ${sql.keeps}`
-  const misfits = `${sql.matches} AND NOT ${sql.fits}`
-  const filling = batch.filling.has(table)
-  const isNew = filling ? `${takes} AND ${fromNext(table.next, batch.ranges)}` : 'false'
-  const isNewMisfit = filling
-    ? `${misfits} AND ${fromNext(batch.setAside.from(table), batch.ranges)}`
-    : 'false'
+  const takes = and(sql.matches, sql.fits, sql.keeps)
+  const misfits = sql.fits === 'true' ? 'false' : `${sql.matches} AND NOT ${sql.fits}`
+  const flags = [`${sql.matches} AS m${index}`, `${takes} AS t${index}`, `${misfits} AS a${index}`]
+  const sums: string[] = []
+  let [isNew, isNewMisfit] = ['false', 'false']
+  if (batch.filling.has(table)) {
+    isNew = and(`t${index}`, fromNext(table.next, batch.ranges))
+    isNewMisfit =
+      misfits === 'false'
+        ? 'false'
+        : and(`a${index}`, fromNext(batch.setAside.from(table), batch.ranges))
+    sums.push(`count(*) FILTER (${isNew}) AS new${index}`)
+    if (isNewMisfit !== 'false') sums.push(`count(*) FILTER (${isNewMisfit}) AS misfits${index}`)
+  }
+  if (lookUp === null) {
+    return {
+      flags,
+      sums,
+      matched: sql.keeps === 'true' ? 'false' : `m${index}`,
+      taken: `t${index}`,
+      setAside: misfits === 'false' ? 'false' : `a${index}`,
+    }
+  }
+  flags.push(`${holds(table, lookUp)} AS h${index}`)
   return {
-    name,
-    flags: [
-      `${sql.matches} AS m${name}`,
-      `${lookUp === null ? takes : `((${isNew}) OR ${holds(table, lookUp)})`} AS t${name}`,
-      `${lookUp === null ? misfits : isNewMisfit} AS a${name}`,
-      `${isNew} AS n${name}`,
-      `${isNewMisfit} AS f${name}_`,
-    ],
-    sums: filling
-      ? [
-          `count(*) FILTER (n${name}) AS new${name}`,
-          `count(*) FILTER (f${name}_) AS misfits${name}`,
-        ]
-      : [],
+    flags,
+    sums,
+    matched: `m${index}`,
+    taken: or([`h${index}`, `(${isNew})`].filter((condition) => condition !== '(false)')),
+    setAside: isNewMisfit === 'false' ? 'false' : `(${isNewMisfit})`,
   }
 }
 

@@ -5,7 +5,7 @@ import type { MicroBatch } from './batch.ts'
 import { classify, type Tally } from './classification.ts'
 import { misfitRows, undeclaredRows, type SetAside } from './dead-letters.ts'
 import { freshSchema } from './fresh-rows.ts'
-import { stageRecords } from './staging.ts'
+import { mendUnparsed, stageRecords } from './staging.ts'
 import { fromNext, type StreamTable } from './stream-table.ts'
 
 /**
@@ -22,7 +22,11 @@ export async function processMicroBatch(
     batch.records,
     batch.jsonDepthMax,
   )
-  const tally = await classify(connection, batch)
+  let tally = await classify(connection, batch)
+  if (tally.unparsed > 0) {
+    refused.push(...(await mendUnparsed(connection, batch.conversion, batch.records)))
+    tally = await classify(connection, batch)
+  }
   const aside = refused.filter(
     (row) => row.record.offset >= (batch.setAside.from(null).get(row.partition) ?? 0),
   )

@@ -16,7 +16,8 @@ const chunkRows = 2048
 
 /**
  * Puts records into the temporary table `parsed` (_partition, _offset, _ms, raw, id, f0, …) of the connection, replacing what it held.
- * Records that are no UTF-8 JSON object within the depth limit come back instead, with the reason; they are not in `parsed`.
+ * Records that are no UTF-8 text within the depth limit come back instead, with the reason; they are not in `parsed`. Where f0 is NULL, the
+ * JSON could not be read: see `mendUnparsed`.
  */
 export async function stageRecords(
   connection: DuckDBConnection,
@@ -37,8 +38,7 @@ export async function stageRecords(
   await connection.run(
     `CREATE OR REPLACE TEMP TABLE parsed AS SELECT _partition, _offset, _ms, raw, id, ${parseList(conversion, 'raw')} FROM staged`,
   )
-  const mended = await mendUnparsed(connection, conversion, readable)
-  return [...refused, ...mended]
+  return refused
 }
 
 async function appendRows(
@@ -82,9 +82,9 @@ const parseList = (conversion: TopicConversion, json: string) =>
 
 /**
  * DuckDB's JSON reader refuses what JavaScript's accepts (a lone surrogate), and both refuse what is not JSON. The first is
- * parsed from a well-formed copy, while `raw` stays as it was sent; the second is set aside.
+ * parsed from a well-formed copy, while `raw` stays as it was sent; the second comes back, to be set aside, and leaves `parsed`.
  */
-async function mendUnparsed(
+export async function mendUnparsed(
   connection: DuckDBConnection,
   conversion: TopicConversion,
   records: readonly PlacedRecord[],
