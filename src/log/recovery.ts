@@ -5,7 +5,7 @@ import { damagedLog } from './failures.ts'
 import { indexPath, listSegments, segmentPath } from './layout.ts'
 import type { PartitionWatermark } from './record.ts'
 import { findBatchAfter, loadIndex, scanSegment } from './segment.ts'
-import { SegmentIndex, type Place } from './segment-index.ts'
+import { SegmentIndex, type Place, type SegmentExtent } from './segment-index.ts'
 
 const copyChunkBytes = 4 * 1024 * 1024
 
@@ -31,9 +31,14 @@ export interface ActiveSegment {
 }
 
 export interface RecoveredPartition {
-  /** Indexes of the sealed segments, ascending. */
-  readonly sealed: readonly SegmentIndex[]
   readonly active: ActiveSegment
+  /** Bytes of the sealed segments. */
+  readonly sealedBytes: number
+  /** First offset of the first segment. */
+  readonly startOffset: number
+  /** Offsets between segments that hold no record. Only a restart or a repair makes such gaps, a roll never. */
+  readonly missingOffsets: number
+  /** Record time of the last record. */
   readonly lastTimestampMs: number
 }
 
@@ -46,55 +51,67 @@ export async function recoverPartition(options: RecoveryOptions): Promise<Recove
   await files.makeFolder(folder)
   for (const name of await files.list(folder))
     if (name.endsWith('.new')) await files.unlink(join(folder, name))
-  const indexes: SegmentIndex[] = []
+  const before: SegmentExtent[] = []
+  let last: SegmentIndex | undefined
   let bases = await listSegments(files, folder)
   for (let at = 0; at < bases.length; at++) {
     const base = bases[at] ?? 0
-    const last = at === bases.length - 1
-    const index = await checkSegment(options, base, last)
-    refuseOverlap(options, indexes.at(-1), index)
-    indexes.push(index)
-    if (last || options.repair) bases = await listSegments(files, folder) // one may be new
+    if (last !== undefined) before.push(last.extent)
+    const isLast = at === bases.length - 1
+    last = await checkSegment(options, base, isLast)
+    refuseOverlap(options, before.at(-1), base)
+    if (isLast || options.repair) bases = await listSegments(files, folder) // one may be new
   }
-  const end = indexes.at(-1)?.endOffset ?? 0
+  const end = last?.endOffset ?? 0
   const { syncedOffset = 0, visibleOffset = 0 } = options.published ?? {}
   if (end < syncedOffset && !options.repair)
     throw damagedLog(
-      placeIn(options, indexes.at(-1) ?? new SegmentIndex(0)),
+      placeIn(options, last ?? new SegmentIndex(0)),
       `the log ends at offset ${end}, but everything below ${syncedOffset} was synced`,
     )
-  return openActive(options, indexes, Math.max(end, options.floor, visibleOffset))
+  return openActive(options, before, last, Math.max(end, options.floor, visibleOffset))
 }
 
 async function openActive(
   options: RecoveryOptions,
-  indexes: SegmentIndex[],
+  before: readonly SegmentExtent[],
+  last: SegmentIndex | undefined,
   restartOffset: number,
 ): Promise<RecoveredPartition> {
   const { files, folder } = options
-  const lastTimestampMs = indexes.findLast((index) => index.lastTimestampMs >= 0)?.lastTimestampMs
-  const last = indexes.at(-1)
   if (last !== undefined && options.published?.offline === true) {
     // After a failed sync the page cache may show bytes that the disk does not have: they are written once more.
     const path = segmentPath(folder, last.baseOffset)
     await copyRange(files, path, 0, last.endPosition, path)
   }
-  let active: ActiveSegment
-  if (last?.endOffset === restartOffset) {
-    indexes.pop()
-    active = { file: await openAt(options, last), index: last }
-  } else {
+  let file = last === undefined ? undefined : await openAt(options, last)
+  let index = last
+  const sealed = [...before]
+  if (file === undefined || index?.endOffset !== restartOffset) {
     // Offsets are never given twice: the gap lies between two segments and shows in their names.
-    if (last !== undefined) await (await openAt(options, last)).close()
-    if (last?.endPosition === 0) {
-      await files.unlink(segmentPath(folder, last.baseOffset))
-      indexes.pop()
-    }
-    const index = new SegmentIndex(restartOffset)
-    active = { file: await openAt(options, index), index }
+    await file?.close()
+    if (last?.endPosition === 0) await files.unlink(segmentPath(folder, last.baseOffset))
+    else if (last !== undefined) sealed.push(last.extent)
+    index = new SegmentIndex(restartOffset)
+    file = await openAt(options, index)
   }
   await files.syncFolder(folder)
-  return { sealed: indexes, active, lastTimestampMs: lastTimestampMs ?? 0 }
+  return {
+    active: { file, index },
+    sealedBytes: sealed.reduce((bytes, extent) => bytes + extent.endPosition, 0),
+    startOffset: (sealed[0] ?? index).baseOffset,
+    missingOffsets: countMissing([...sealed, index]),
+    lastTimestampMs: sealed.concat(index).findLast(hasRecords)?.lastTimestampMs ?? 0,
+  }
+}
+
+const hasRecords = (extent: SegmentExtent) => extent.endOffset > extent.baseOffset
+
+function countMissing(extents: readonly SegmentExtent[]): number {
+  let missing = 0
+  for (const [at, extent] of extents.entries())
+    missing += extent.baseOffset - (extents[at - 1]?.endOffset ?? extent.baseOffset)
+  return missing
 }
 
 /** Opens a segment for appending, cut to its good part and synced. */
@@ -115,20 +132,20 @@ async function openAt(options: RecoveryOptions, index: SegmentIndex): Promise<Ap
   return file
 }
 
-function placeIn({ folder, topic, partition }: RecoveryOptions, index: SegmentIndex) {
-  const file = segmentPath(folder, index.baseOffset)
-  return { topic, partition, file, position: index.endPosition, offset: index.endOffset }
+function placeIn({ folder, topic, partition }: RecoveryOptions, extent: SegmentExtent) {
+  const file = segmentPath(folder, extent.baseOffset)
+  return { topic, partition, file, position: extent.endPosition, offset: extent.endOffset }
 }
 
 function refuseOverlap(
   options: RecoveryOptions,
-  before: SegmentIndex | undefined,
-  index: SegmentIndex,
+  before: SegmentExtent | undefined,
+  base: number,
 ): void {
-  if (before === undefined || before.endOffset <= index.baseOffset) return
+  if (before === undefined || before.endOffset <= base) return
   throw damagedLog(
     placeIn(options, before),
-    `it holds offsets up to ${before.endOffset}, but the next segment begins at ${index.baseOffset}`,
+    `it holds offsets up to ${before.endOffset}, but the next segment begins at ${base}`,
   )
 }
 

@@ -8,6 +8,17 @@ export interface Place {
   readonly position: number
 }
 
+/** Where a segment begins and ends. */
+export interface SegmentExtent {
+  readonly baseOffset: number
+  /** Offset after the last batch. */
+  readonly endOffset: number
+  /** Bytes of its batches. */
+  readonly endPosition: number
+  /** `maxTimestamp` of the last batch; -1 when there is none. */
+  readonly lastTimestampMs: number
+}
+
 const entryEveryBytes = 4096
 const magicText = 'QLIX'
 const currentVersion = 1
@@ -19,7 +30,7 @@ const crcBytes = 4
  * Where batches of one segment start: an entry about every 4 KiB, and the exact end of what is known. It grows batch by batch, in the order of the file.
  * A writer knows its whole segment; a reader as much as it has walked over.
  */
-export class SegmentIndex {
+export class SegmentIndex implements SegmentExtent {
   readonly baseOffset: number
   readonly #offsets: number[] = []
   readonly #positions: number[] = []
@@ -32,19 +43,22 @@ export class SegmentIndex {
     this.#endOffset = baseOffset
   }
 
-  /** Offset after the last batch that is known. */
   get endOffset(): number {
     return this.#endOffset
   }
 
-  /** Bytes of the batches that are known. */
   get endPosition(): number {
     return this.#endPosition
   }
 
-  /** `maxTimestamp` of the last batch; -1 when there is none. */
   get lastTimestampMs(): number {
     return this.#lastTimestampMs
+  }
+
+  /** The ends without the entries, for keeping. */
+  get extent(): SegmentExtent {
+    const { baseOffset, endOffset, endPosition, lastTimestampMs } = this
+    return { baseOffset, endOffset, endPosition, lastTimestampMs }
   }
 
   /** Adds a batch that starts at the known end; any other is already known, or can't be placed yet. */
