@@ -1,17 +1,17 @@
 import { QuestlogError } from '../core/errors.ts'
-import { scanMembers, type JsonScanner } from './json-scan.ts'
+import { compactBytes, scanMembers, type JsonScanner } from './json-scan.ts'
 
 /** One JSON object as a client sent it: compact, every name at the top level once and without escapes. */
 export interface CleanEvent {
   readonly text: string
-  /** The client's own bytes when they are already so; they are what the log keeps. */
+  /** The text as bytes, if they are at hand: the client's own when they are already so. */
   readonly bytes: Uint8Array | null
   readonly fields: Readonly<Record<string, unknown>>
 }
 
 /**
  * Parses the JSON text of one event, once. `facts` comes from a scan of the same bytes and says whether they can be kept as they are;
- * otherwise the object is put together again from the texts of its members, so that numbers keep every digit. Of a repeated name the first counts.
+ * otherwise white space is taken out, or the object is put together again from the texts of its members: numbers keep every digit. Of a repeated name the first counts.
  * @throws SyntaxError when the text is not JSON; EVENT_INVALID, EVENT_MALFORMED
  */
 export function cleanEvent(text: string, bytes: Uint8Array, facts: JsonScanner): CleanEvent {
@@ -26,8 +26,10 @@ export function cleanEvent(text: string, bytes: Uint8Array, facts: JsonScanner):
   if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
     throw new QuestlogError('EVENT_MALFORMED', `an event is a JSON object, not ${kindOf(parsed)}`)
   const fields = parsed as Record<string, unknown> // checked above
-  if (facts.compact && facts.members === Object.keys(fields).length) return { text, bytes, fields }
-  return rebuild(text)
+  if (!facts.plainNames || facts.members !== Object.keys(fields).length) return rebuild(text)
+  if (facts.compact) return { text, bytes, fields }
+  const compact = compactBytes(bytes)
+  return { text: compact.toString('utf8'), bytes: compact, fields }
 }
 
 /** An object from its members, the first of each name, without those that `drop` takes out. */

@@ -18,8 +18,10 @@ export function isJsonSpace(byte: number | undefined): boolean {
 export class JsonScanner {
   /** Names at the top level of an object, repeated ones included. */
   members = 0
-  /** No white space outside of strings, and no escape in a name at the top level. */
+  /** No white space outside of strings. */
   compact = true
+  /** No escape in a name at the top level. */
+  plainNames = true
   /** Nested deeper than the limit: such text is not for JSON.parse. */
   tooDeep = false
   readonly #depthMax: number
@@ -33,6 +35,7 @@ export class JsonScanner {
     const depthMax = this.#depthMax
     let members = 0
     let compact = true
+    let plainNames = true
     let depth = 0
     let inName = false
     let position = start
@@ -42,7 +45,7 @@ export class JsonScanner {
       if (byte === quote) {
         for (position += 1; position < end && bytes[position] !== quote; position += 1) {
           if (bytes[position] !== backslash) continue
-          if (inName) compact = false
+          if (inName) plainNames = false
           position += 1
         }
         inName = false
@@ -71,6 +74,7 @@ export class JsonScanner {
     }
     this.members = position - start > 2 ? members + 1 : 0
     this.compact = compact
+    this.plainNames = plainNames
     return Math.min(position, end)
   }
 }
@@ -97,6 +101,28 @@ export function scanMembers(text: string): Member[] {
     })
     position = valueEnd + 1
   }
+}
+
+/** The same JSON in UTF-8 without white space outside of strings. Everything else stays as it was written. */
+export function compactBytes(bytes: Uint8Array): Buffer {
+  const compact = Buffer.allocUnsafe(bytes.length)
+  let length = 0
+  let inString = false
+  for (let position = 0; position < bytes.length; position += 1) {
+    const byte = bytes[position] ?? 0
+    if (inString && byte === backslash) {
+      compact[length] = byte
+      length += 1
+      position += 1
+      compact[length] = bytes[position] ?? 0
+      length += 1
+    } else if (inString || !isJsonSpace(byte)) {
+      if (byte === quote) inString = !inString
+      compact[length] = byte
+      length += 1
+    }
+  }
+  return compact.subarray(0, length)
 }
 
 /** The same JSON text without white space outside of strings. Everything else stays as it was written. */

@@ -1,4 +1,5 @@
 import { QuestlogError } from '../core/errors.ts'
+import { soloBatchBytes } from '../log/record-batch.ts'
 import type { NewRecord, RecordHeader } from '../log/record.ts'
 import { findMisfit, parseExact } from '../plan/validation.ts'
 import { joinMembers, type CleanEvent } from './clean-event.ts'
@@ -12,16 +13,13 @@ export interface PreparedEvent {
   readonly key: Uint8Array | null
   /** Always one record: the array that a single append takes. */
   readonly records: readonly [NewRecord]
-  /** An upper bound of what a record batch with this record alone takes, bytes. */
+  /** What a record batch with this record alone takes. */
   readonly bytes: number
 }
 
 /** The parameter that carries a write key: a secret, never part of an event. */
 export const writeKeyParameter = 'write_key'
 
-/** Batch header, and the lengths and deltas of a record, at their longest. */
-const recordOverheadBytes = 100
-const headerOverheadBytes = 10
 const eventIdLengthMax = 200
 const noHeaders: readonly RecordHeader[] = []
 
@@ -182,14 +180,10 @@ function finish(
   if (plan.checked) checkDeclared(plan, text, fields)
   const value = ownBytes ?? Buffer.from(text)
   const key = keyText === null ? null : Buffer.from(keyText)
-  let bytes = value.length + recordOverheadBytes + (key === null ? 0 : key.length)
-  let headers = noHeaders
-  if (eventId !== undefined && eventId !== '' && eventId.length <= eventIdLengthMax) {
-    const id = Buffer.from(eventId)
-    headers = [{ key: 'event_id', value: id }]
-    bytes += id.length + 'event_id'.length + headerOverheadBytes
-  }
-  return { topic: plan.definition.topic, key, records: [{ key, value, headers }], bytes }
+  const hasId = eventId !== undefined && eventId !== '' && eventId.length <= eventIdLengthMax
+  const headers = hasId ? [{ key: 'event_id', value: Buffer.from(eventId) }] : noHeaders
+  const record = { key, value, headers }
+  return { topic: plan.definition.topic, key, records: [record], bytes: soloBatchBytes(record) }
 }
 
 /** Runs of digits beyond what a double keeps. */

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { cleanEvent } from '../../src/collect/clean-event.ts'
-import { compactJson, JsonScanner, scanMembers } from '../../src/collect/json-scan.ts'
+import { compactBytes, compactJson, JsonScanner, scanMembers } from '../../src/collect/json-scan.ts'
 
 /** A JSON text twice: written compact, and with white space wherever the grammar allows it. */
 interface Written {
@@ -113,6 +113,7 @@ describe('one JSON object', () => {
     fc.assert(
       fc.property(written, ({ compact, spaced }) => {
         expect(compactJson(spaced)).toBe(compact)
+        expect(compactBytes(Buffer.from(spaced)).toString()).toBe(compact)
       }),
     )
   })

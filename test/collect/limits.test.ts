@@ -3,6 +3,7 @@ import { brotliCompressSync, constants, gzipSync } from 'node:zlib'
 import { afterEach, describe, expect, test } from 'vitest'
 import { QuestlogError } from '../../src/core/errors.ts'
 import { ByteBudget } from '../../src/collect/byte-budget.ts'
+import { soloBatchBytes } from '../../src/log/record-batch.ts'
 import {
   ask,
   codeOf,
@@ -153,6 +154,16 @@ describe('events', () => {
     const get = await ask(port, `/bare?a=${'x'.repeat(2000)}`)
     expect([get.status, codeOf(get)]).toEqual([413, 'EVENT_TOO_LARGE'])
     expect(log.records).toHaveLength(1)
+  })
+
+  test('of exactly the size that fits are kept, one byte more is not', async () => {
+    const log = new FakeLog({ 'max.message.bytes': '2000' })
+    const { port } = await start({}, { log })
+    const body = (bytes: number) => `{"event_type":"bare","a":"${'x'.repeat(bytes - 28)}"}`
+    const overhead = soloBatchBytes({ key: null, value: Buffer.alloc(1900), headers: [] }) - 1900
+    expect((await post(port, '/events', body(2000 - overhead))).status).toBe(200)
+    expect((await post(port, '/events', body(2001 - overhead))).status).toBe(413)
+    expect(log.values()[0]).toHaveLength(2000 - overhead)
   })
 
   test('larger than messageBytesMax where the topic says nothing', async () => {
