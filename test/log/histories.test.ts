@@ -147,7 +147,7 @@ function injectFaults(history: History): void {
 }
 
 // More of them for a long run: QUESTLOG_TEST_HISTORIES=100000.
-const histories = Number(process.env['QUESTLOG_TEST_HISTORIES'] ?? 600)
+const histories = Number(process.env['QUESTLOG_TEST_HISTORIES'] ?? 400)
 
 const patience = 120_000
 
