@@ -1,0 +1,137 @@
+import { randomBytes } from 'node:crypto'
+import { deflateRawSync, inflateRawSync } from 'node:zlib'
+import avro, { type Type } from 'avsc'
+
+/**
+ * Avro object container files (Avro specification 1.11, "Object Container Files") for Iceberg: the schema in the header keeps its `field-id` and
+ * `element-id`, the header carries further keys, and fields are read by id, as Iceberg asks (spec, "Avro", "Reader Requirements").
+ */
+export interface AvroFormat {
+  /** The schema as it stands in the header. */
+  readonly text: string
+  readonly type: Type
+  /** Our name of each field, by field id. */
+  readonly names: ReadonlyMap<number, string>
+}
+
+/** 64-bit integers come out as bigint; numbers are taken too. */
+const longType = avro.types.LongType.__with({
+  fromBuffer: (bytes: Buffer) => bytes.readBigInt64LE(),
+  toBuffer: (value: bigint | number) => {
+    const bytes = Buffer.allocUnsafe(8)
+    bytes.writeBigInt64LE(BigInt(value))
+    return bytes
+  },
+  fromJSON: BigInt,
+  toJSON: Number,
+  isValid: (value: unknown) => typeof value === 'bigint' || Number.isSafeInteger(value),
+  compare: (a: bigint, b: bigint) => (a === b ? 0 : a < b ? -1 : 1),
+})
+
+const magic = Buffer.from('Obj\u0001', 'latin1')
+const syncBytes = 16
+const headerType = avro.Type.forSchema({ type: 'map', values: 'bytes' })
+const countType = avro.Type.forSchema('long')
+
+/** Prepares a record schema (plain Avro JSON with Iceberg's attributes) for encoding and decoding. */
+export function avroFormat(schema: object): AvroFormat {
+  const names = new Map<number, string>()
+  collectNames(schema, names)
+  return { text: JSON.stringify(schema), type: typeOf(schema), names }
+}
+
+/** One container with all records in one deflated block. `header` is added to the keys that Avro itself needs. */
+export function encodeContainer(
+  format: AvroFormat,
+  records: readonly object[],
+  header: Readonly<Record<string, string>>,
+): Buffer {
+  const sync = randomBytes(syncBytes)
+  const keys = { 'avro.schema': format.text, 'avro.codec': 'deflate', ...header }
+  const head = headerType.toBuffer(
+    Object.fromEntries(Object.entries(keys).map(([key, text]) => [key, Buffer.from(text)])),
+  )
+  if (records.length === 0) return Buffer.concat([magic, head, sync])
+  const block = deflateRawSync(Buffer.concat(records.map((record) => format.type.toBuffer(record))))
+  return Buffer.concat([
+    magic,
+    head,
+    sync,
+    countType.toBuffer(records.length),
+    countType.toBuffer(block.length),
+    block,
+    sync,
+  ])
+}
+
+/**
+ * The records of a container, whoever wrote it: fields that `format` knows have its names, others keep the writer's.
+ * Throws a plain Error that says what is wrong; the caller knows the file.
+ */
+export function decodeContainer(format: AvroFormat, bytes: Buffer): Record<string, unknown>[] {
+  if (!bytes.subarray(0, magic.length).equals(magic)) throw new Error('not an Avro file')
+  const head = decode(headerType, bytes, magic.length)
+  const header = head.value as Record<string, Buffer> // by its schema
+  const type = writerType(format, header['avro.schema']?.toString() ?? '')
+  const codec = header['avro.codec']?.toString() ?? 'null'
+  const sync = bytes.subarray(head.offset, head.offset + syncBytes)
+  if (sync.length < syncBytes) throw new Error('the header runs past the end of the file')
+  const records: Record<string, unknown>[] = []
+  for (let position = head.offset + syncBytes; position < bytes.length;) {
+    const count = decode(countType, bytes, position)
+    const size = decode(countType, bytes, count.offset)
+    const end = size.offset + Number(size.value)
+    if (end + syncBytes > bytes.length || Number(size.value) < 0)
+      throw new Error('a block runs past the end of the file')
+    if (!bytes.subarray(end, end + syncBytes).equals(sync))
+      throw new Error('a block does not end with the sync marker')
+    const block = decompress(codec, bytes.subarray(size.offset, end))
+    for (let read = 0, offset = 0; read < Number(count.value); read++) {
+      const record = decode(type, block, offset)
+      records.push(record.value as Record<string, unknown>) // Iceberg's files hold records
+      offset = record.offset
+    }
+    position = end + syncBytes
+  }
+  return records
+}
+
+function decode(type: Type, bytes: Buffer, position: number): { value: unknown; offset: number } {
+  const decoded = type.decode(bytes, position)
+  if (decoded.offset < 0) throw new Error('a value runs past the end of the file')
+  return decoded
+}
+
+function decompress(codec: string, block: Buffer): Buffer {
+  if (codec === 'null') return block
+  if (codec === 'deflate') return inflateRawSync(block)
+  throw new Error(`the codec ${codec} is not supported`)
+}
+
+function writerType(format: AvroFormat, text: string): Type {
+  return text === format.text ? format.type : typeOf(rename(JSON.parse(text), format.names))
+}
+
+function typeOf(schema: unknown): Type {
+  return avro.Type.forSchema(schema as Parameters<typeof avro.Type.forSchema>[0], {
+    registry: { long: longType },
+    wrapUnions: 'never',
+  })
+}
+
+function collectNames(schema: unknown, names: Map<number, string>): void {
+  if (typeof schema !== 'object' || schema === null) return
+  if ('field-id' in schema && 'name' in schema)
+    names.set(Number(schema['field-id']), String(schema.name))
+  for (const part of Object.values(schema)) collectNames(part, names)
+}
+
+function rename(schema: unknown, names: ReadonlyMap<number, string>): unknown {
+  if (Array.isArray(schema)) return schema.map((part) => rename(part, names))
+  if (typeof schema !== 'object' || schema === null) return schema
+  const copy = Object.fromEntries(
+    Object.entries(schema).map(([key, part]) => [key, rename(part, names)]),
+  )
+  const name = names.get(Number(copy['field-id']))
+  return name === undefined ? copy : { ...copy, name }
+}

@@ -1,0 +1,147 @@
+import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
+import type { Json } from '@duckdb/node-api'
+import { queryRows, type DuckDBConnection } from '../core/duckdb.ts'
+import type { Files } from '../core/files.ts'
+import { duckdbType, quoteName, quoteText } from '../plan/columns.ts'
+import { lowerBound, upperBound } from './bounds.ts'
+import { dataFolder } from './location.ts'
+import type { DataFile, FileMetrics, LiveFile } from './manifest.ts'
+import { fieldIdsSql, leavesOf, readSchemaSql, type TableSchema } from './schema.ts'
+import type { LakeTable } from './table.ts'
+
+/**
+ * Writes all rows of a DuckDB table as Parquet files of `table`, one a UTC day, in log order, and syncs them and their folders; nothing names them
+ * until they are committed. `relation` is the quoted SQL name of a DuckDB table with the table's columns; each is cast to its declared type.
+ */
+export async function writeDataFiles(options: {
+  readonly connection: DuckDBConnection
+  readonly files: Files
+  readonly table: LakeTable
+  readonly relation: string
+  /** Becomes part of the file names. */
+  readonly batchId: string
+}): Promise<readonly DataFile[]> {
+  const { connection, files, table, relation, batchId } = options
+  const written: DataFile[] = []
+  for (const { day, condition } of await daysOf(connection, table, relation)) {
+    const folder = dataFolder(table.folder, table.dayColumn === null ? null : { day })
+    await files.makeFolder(folder)
+    const name = `${batchId.replace(/[^\w.-]/g, '_')}-${written.length}-${randomUUID()}.parquet`
+    const path = join(folder, name)
+    const [row] = await queryRows(connection, copySql(table, relation, condition, path))
+    if (row === undefined) throw new Error(`COPY to ${path} returned no statistics`)
+    await files.syncFile(path)
+    await files.syncFolder(folder)
+    written.push({
+      path,
+      recordCount: Number(row['count']),
+      sizeBytes: Number(row['file_size_bytes']),
+      day,
+      metrics: metricsOf(table.schema, row['column_statistics'] ?? []),
+    })
+  }
+  return written
+}
+
+/**
+ * A SELECT of the table's current columns over data files of any age: columns are found by field id, those that a file lacks are null, narrower types
+ * are widened. Binding it opens no file.
+ */
+export function scanSql(table: LakeTable, files: readonly LiveFile[]): string {
+  const names = table.columns.map((column) => quoteName(column.name))
+  if (files.length === 0) {
+    const nulls = table.columns.map(
+      ({ name, type }) => `CAST(NULL AS ${duckdbType(type)}) AS ${quoteName(name)}`,
+    )
+    return `SELECT ${nulls.join(', ')} WHERE false`
+  }
+  const paths = files.map((file) => quoteText(file.path)).join(', ')
+  return `SELECT ${names.join(', ')} FROM read_parquet([${paths}], hive_partitioning = false, schema = ${readSchemaSql(table.schema)})`
+}
+
+/** The days that occur, oldest first, each with the condition for its rows. */
+async function daysOf(
+  connection: DuckDBConnection,
+  table: LakeTable,
+  relation: string,
+): Promise<{ day: string | null; condition: string }[]> {
+  if (table.dayColumn === null) {
+    const [row] = await queryRows(connection, `SELECT 1 FROM ${relation} LIMIT 1`)
+    return row === undefined ? [] : [{ day: null, condition: 'true' }]
+  }
+  // Through microseconds, because a cast of a time with a zone goes by the session's zone.
+  const type = table.columns.find((column) => column.name === table.dayColumn)?.type
+  const source = `CAST(${quoteName(table.dayColumn)} AS ${duckdbType(type ?? { kind: 'timestamptz' })})`
+  const day = `CAST(make_timestamp(epoch_us(${source})) AS DATE)`
+  const rows = await queryRows(
+    connection,
+    `SELECT DISTINCT CAST(${day} AS VARCHAR) AS day FROM ${relation} ORDER BY day`,
+  )
+  return rows.map((row) => {
+    const value = typeof row['day'] === 'string' ? row['day'] : null
+    if (rows.length === 1) return { day: value, condition: 'true' }
+    if (value === null) return { day: value, condition: `${day} IS NULL` }
+    return { day: value, condition: `${day} = DATE ${quoteText(value)}` }
+  })
+}
+
+function copySql(table: LakeTable, relation: string, condition: string, path: string): string {
+  const names = new Set(table.columns.map((column) => column.name))
+  const columns = table.columns.map(
+    ({ name, type }) => `CAST(${quoteName(name)} AS ${duckdbType(type)}) AS ${quoteName(name)}`,
+  )
+  const order = ['_partition', '_offset'].filter((name) => names.has(name)).map(quoteName)
+  const sorted = order.length === 0 ? '' : ` ORDER BY ${order.join(', ')}`
+  return `COPY (SELECT ${columns.join(', ')} FROM ${relation} WHERE ${condition}${sorted}) TO ${quoteText(path)} (FORMAT parquet, COMPRESSION zstd, FIELD_IDS ${fieldIdsSql(table.schema)}, RETURN_STATS true)`
+}
+
+/** DuckDB's statistics of a file as Iceberg's. Lists and maps get their size only: their values are not one a row. */
+function metricsOf(schema: TableSchema, statistics: Json): FileMetrics {
+  const byKey = new Map(pairs(statistics).map(({ key, value }) => [key, textMap(value)]))
+  const metrics = {
+    columnSizes: new Map<number, number>(),
+    valueCounts: new Map<number, number>(),
+    nullCounts: new Map<number, number>(),
+    nanCounts: new Map<number, number>(),
+    lowerBounds: new Map<number, Buffer>(),
+    upperBounds: new Map<number, Buffer>(),
+  }
+  for (const leaf of leavesOf(schema)) {
+    const of = byKey.get(leaf.key)
+    if (of === undefined) continue
+    setIfGiven(metrics.columnSizes, leaf.id, toNumber(of.get('column_size_bytes')))
+    if (leaf.repeated) continue
+    setIfGiven(metrics.valueCounts, leaf.id, toNumber(of.get('num_values')))
+    setIfGiven(metrics.nullCounts, leaf.id, toNumber(of.get('null_count')))
+    if (of.get('has_nan') === 'false') metrics.nanCounts.set(leaf.id, 0) // how many is not known when there are some
+    const [min, max] = [of.get('min'), of.get('max')]
+    if (min !== undefined) setIfGiven(metrics.lowerBounds, leaf.id, lowerBound(leaf.type, min))
+    if (max !== undefined) setIfGiven(metrics.upperBounds, leaf.id, upperBound(leaf.type, max))
+  }
+  return metrics
+}
+
+function setIfGiven<T>(map: Map<number, T>, id: number, value: T | undefined): void {
+  if (value !== undefined) map.set(id, value)
+}
+
+function toNumber(text: string | undefined): number | undefined {
+  return text === undefined ? undefined : Number(text)
+}
+
+function textMap(value: Json): Map<string, string> {
+  return new Map(
+    pairs(value).flatMap(({ key, value: text }) => (typeof text === 'string' ? [[key, text]] : [])),
+  )
+}
+
+/** A DuckDB map in its JSON form: a list of key and value. */
+function pairs(map: Json): { key: string; value: Json }[] {
+  if (!Array.isArray(map)) return []
+  return map.flatMap((entry) => {
+    if (typeof entry !== 'object' || entry === null || Array.isArray(entry)) return []
+    const { key, value } = entry
+    return typeof key === 'string' && value !== undefined ? [{ key, value }] : []
+  })
+}

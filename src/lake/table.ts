@@ -1,0 +1,410 @@
+import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
+import type { Clock } from '../core/clock.ts'
+import { QuestlogError, systemErrorCode } from '../core/errors.ts'
+import type { Files } from '../core/files.ts'
+import type { Column } from '../plan/columns.ts'
+import {
+  buildAppend,
+  buildPropertyChange,
+  commitProperties,
+  type NextVersion,
+  type PendingFile,
+} from './append.ts'
+import { locationOf, metadataFolder } from './location.ts'
+import { isLive, liveFile, readManifest, type DataFile, type LiveFile } from './manifest.ts'
+import { readManifestList, type ManifestFile } from './manifest-list.ts'
+import {
+  asSuccessor,
+  currentSchema,
+  currentSnapshot,
+  decodeMetadata,
+  encodeMetadata,
+  holdsBatch,
+  newMetadata,
+  nextTimestampMs,
+  ownSpec,
+  withSchema,
+  type TableMetadata,
+} from './metadata.ts'
+import { assignIds, columnsOf, type IcebergField, type TableSchema } from './schema.ts'
+import {
+  findVersion,
+  highestVersion,
+  linkVersion,
+  stagedPath,
+  tidyAfterCommit,
+  versionPath,
+} from './versions.ts'
+
+/** An Iceberg v2 table in a folder of this machine, as of its newest commit that this object knows. One writer at a time wins; others get COMMIT_CONFLICT. */
+export interface LakeTable {
+  readonly namespace: string
+  readonly name: string
+  /** Absolute path of the folder that holds `metadata` and `data`. */
+  readonly folder: string
+  readonly uuid: string
+  /** Number of the current metadata file. */
+  readonly version: number
+  readonly columns: readonly Column[]
+  /** The current schema with its field ids. */
+  readonly schema: TableSchema
+  /** The column whose UTC day partitions the table, or null. */
+  readonly dayColumn: string | null
+  readonly properties: Readonly<Record<string, string>>
+  /** Rows of the current snapshot. */
+  readonly recordCount: number
+  readonly snapshot: TableSnapshot | null
+  /** Data files of the current snapshot, oldest first. Read once; a commit extends them. */
+  liveFiles(): Promise<readonly LiveFile[]>
+  /**
+   * Adds files (written and synced by `writeDataFiles`) and properties in one atomic step; without files only properties. When it resolves the commit
+   * is durable and the object shows it. A batch id that is already in the table resolves as done.
+   * Throws COMMIT_CONFLICT when another writer won: the object shows the other's state, nothing of this commit is in the table.
+   * Throws OUTCOME_UNKNOWN when it could not be found out: call again with the same batch id. Any other error: nothing was committed.
+   */
+  commit(change: TableCommit): Promise<void>
+  /** Makes these the columns, in this order, by changing metadata only; nothing happens when they are. EVOLUTION_REFUSED as `assignIds` says; otherwise throws as `commit` does. */
+  evolve(columns: readonly Column[]): Promise<void>
+  /** Takes in what other writers have committed. */
+  reload(): Promise<void>
+}
+
+export interface TableSnapshot {
+  /** 64-bit id as decimal text. */
+  readonly id: string
+  readonly sequenceNumber: number
+  readonly timestampMs: number
+  readonly summary: Readonly<Record<string, string>>
+}
+
+export interface TableCommit {
+  /** The same for every try of the same commit, never used for another. */
+  readonly batchId: string
+  readonly files: readonly DataFile[]
+  /** Merged into the table's properties, and repeated in the snapshot's summary. */
+  readonly properties?: Readonly<Record<string, string>>
+}
+
+export interface TableLocation {
+  readonly files: Files
+  readonly clock: Clock
+  readonly lakeFolder: string
+  readonly namespace: string
+  readonly name: string
+}
+
+/** Opens a table as it is now; undefined when there is none. TABLE_DAMAGED when a metadata file is missing or can't be read. */
+export async function openTable(location: TableLocation): Promise<LakeTable | undefined> {
+  const { files } = location
+  const folder = metadataFolder(tableFolder(location))
+  const version = await findVersion(files, folder)
+  return version === 0
+    ? undefined
+    : new IcebergTable(location, await loadState(files, folder, version))
+}
+
+/** Creates an empty table, partitioned by the UTC day of `_timestamp` if it has that column. COMMIT_CONFLICT when the table exists. */
+export async function createTable(
+  location: TableLocation,
+  columns: readonly Column[],
+  properties: Readonly<Record<string, string>>,
+): Promise<LakeTable> {
+  const { files, clock } = location
+  const folder = tableFolder(location)
+  await files.makeFolder(metadataFolder(folder))
+  await files.makeFolder(join(folder, 'data'))
+  const uuid = randomUUID()
+  const { fields, lastColumnId } = assignIds([], 0, columns)
+  const metadata = newMetadata({
+    uuid,
+    location: locationOf(folder),
+    fields,
+    lastColumnId,
+    daySource: daySourceOf(fields),
+    properties,
+    nowMs: clock.nowMs(),
+  })
+  const table = new IcebergTable(location, { version: 0, metadata, manifests: [], live: [] })
+  await table.create()
+  return table
+}
+
+/** One version of the table in memory. */
+interface TableState {
+  readonly version: number
+  readonly metadata: TableMetadata
+  readonly manifests: readonly ManifestFile[]
+  /** Undefined until they are asked for. */
+  live: readonly LiveFile[] | undefined
+}
+
+class IcebergTable implements LakeTable {
+  readonly namespace: string
+  readonly name: string
+  readonly folder: string
+  readonly #location: TableLocation
+  readonly #metadataFolder: string
+  #state: TableState
+  /** The end of the queue of changes: they run one after the other. */
+  #lastChange: Promise<void> = Promise.resolve()
+
+  constructor(location: TableLocation, state: TableState) {
+    this.namespace = location.namespace
+    this.name = location.name
+    this.folder = tableFolder(location)
+    this.#location = location
+    this.#metadataFolder = metadataFolder(this.folder)
+    this.#state = state
+  }
+
+  get uuid(): string {
+    return this.#state.metadata['table-uuid']
+  }
+
+  get version(): number {
+    return this.#state.version
+  }
+
+  get schema(): TableSchema {
+    return currentSchema(this.#state.metadata)
+  }
+
+  get columns(): readonly Column[] {
+    return columnsOf(this.schema)
+  }
+
+  get dayColumn(): string | null {
+    const source = ownSpec(this.#state.metadata).fields[0]?.['source-id']
+    return this.schema.fields.find((field) => field.id === source)?.name ?? null
+  }
+
+  get properties(): Readonly<Record<string, string>> {
+    return this.#state.metadata.properties ?? {}
+  }
+
+  get recordCount(): number {
+    return this.#state.manifests.reduce(
+      (sum, manifest) =>
+        sum + Number(manifest.added_rows_count) + Number(manifest.existing_rows_count),
+      0,
+    )
+  }
+
+  get snapshot(): TableSnapshot | null {
+    const snapshot = currentSnapshot(this.#state.metadata)
+    if (snapshot === undefined) return null
+    return {
+      id: String(snapshot['snapshot-id']),
+      sequenceNumber: snapshot['sequence-number'],
+      timestampMs: snapshot['timestamp-ms'],
+      summary: snapshot.summary,
+    }
+  }
+
+  async liveFiles(): Promise<readonly LiveFile[]> {
+    const state = this.#state
+    state.live ??= await readLiveFiles(this.#location.files, state)
+    return state.live
+  }
+
+  commit(change: TableCommit): Promise<void> {
+    return this.#inTurn(async () => {
+      const isDone = (metadata: TableMetadata) => holdsBatch(metadata, change.batchId)
+      if (isDone(this.#state.metadata)) return this.#makeDurable()
+      const properties = commitProperties(change.batchId, change.properties)
+      const { metadata, manifests } = this.#state
+      if (change.files.length === 0)
+        return this.#publish(buildPropertyChange(this.#state, properties), isDone)
+      const base = { metadata, manifests, live: await this.liveFiles() }
+      const next = await buildAppend(
+        this.#location.files,
+        this.#metadataFolder,
+        base,
+        change.files,
+        properties,
+        nextTimestampMs(metadata, this.#location.clock.nowMs()),
+      )
+      return this.#publish(next, isDone)
+    })
+  }
+
+  evolve(columns: readonly Column[]): Promise<void> {
+    return this.#inTurn(async () => {
+      const { metadata, manifests, live } = this.#state
+      const current = this.schema.fields
+      const { fields, lastColumnId } = assignIds(current, metadata['last-column-id'], columns)
+      if (isSame(fields, current)) return
+      refuseLostDayColumn(metadata, fields)
+      await this.#publish(
+        { metadata: withSchema(metadata, fields, lastColumnId), manifests, live, pending: [] },
+        (other) => isSame(currentSchema(other).fields, fields),
+      )
+    })
+  }
+
+  reload(): Promise<void> {
+    return this.#inTurn(() => this.#reload())
+  }
+
+  /** Commits the first version. */
+  create(): Promise<void> {
+    const { metadata, manifests, live } = this.#state
+    return this.#inTurn(() =>
+      this.#publish(
+        { metadata, manifests, live, pending: [] },
+        (other) => other['table-uuid'] === metadata['table-uuid'],
+      ),
+    )
+  }
+
+  /** Writes everything that the next version names, then gives it its name. */
+  async #publish(next: NextVersion, isDone: (metadata: TableMetadata) => boolean): Promise<void> {
+    const { files, clock } = this.#location
+    const folder = this.#metadataFolder
+    const { version: base, metadata: old } = this.#state
+    const previous = {
+      location: locationOf(versionPath(folder, base)),
+      timestampMs: old['last-updated-ms'],
+    }
+    const metadata =
+      base === 0
+        ? next.metadata
+        : asSuccessor(next.metadata, previous, nextTimestampMs(old, clock.nowMs()))
+    const staged = stagedPath(folder)
+    await writeAll(files, [...next.pending, { path: staged, bytes: encodeMetadata(metadata) }])
+    await files.syncFolder(folder)
+
+    const version = base + 1
+    const linked = await linkVersion(files, folder, staged, version).catch(asFailure)
+    if (linked !== true) return this.#settle(isDone, linked)
+    this.#state = { version, metadata, manifests: next.manifests, live: next.live }
+    await tidyAfterCommit(files, folder, staged, version)
+  }
+
+  /** After a link that failed, or whose answer was lost, or that came too late: the folder says what happened. Nothing is repeated and nothing removed. */
+  async #settle(
+    isDone: (metadata: TableMetadata) => boolean,
+    linked: false | Failure,
+  ): Promise<void> {
+    const cause = linked === false ? undefined : linked.error
+    try {
+      await this.#reload()
+      if (isDone(this.#state.metadata)) return await this.#makeDurable()
+    } catch (error) {
+      throw new QuestlogError(
+        'OUTCOME_UNKNOWN',
+        `a commit to ${this.folder} may or may not have happened`,
+        { table: this.#fullName },
+        {
+          cause: cause ?? error,
+          hint: 'commit again with the same batch id: it is never added twice',
+        },
+      )
+    }
+    if (linked !== false && systemErrorCode(cause) !== 'EEXIST') throw cause
+    throw new QuestlogError(
+      'COMMIT_CONFLICT',
+      `another writer committed to ${this.#fullName}; it is now at version ${this.version}`,
+      { table: this.#fullName, version: this.version },
+      { cause },
+    )
+  }
+
+  async #reload(): Promise<void> {
+    const { files } = this.#location
+    const version = await highestVersion(files, this.#metadataFolder)
+    if (version === this.#state.version) return
+    const state = version === 0 ? undefined : await loadState(files, this.#metadataFolder, version)
+    const isFirst = this.#state.version === 0
+    if (state === undefined || (!isFirst && state.metadata['table-uuid'] !== this.uuid))
+      throw new QuestlogError('TABLE_UNKNOWN', `${this.folder} was removed or replaced`, {
+        table: this.#fullName,
+      })
+    this.#state = state
+  }
+
+  /** What was found in the folder may not be on the disk yet. */
+  async #makeDurable(): Promise<void> {
+    await this.#location.files.syncFolder(this.#metadataFolder)
+  }
+
+  get #fullName(): string {
+    return `${this.namespace}.${this.name}`
+  }
+
+  #inTurn(change: () => Promise<void>): Promise<void> {
+    const turn = this.#lastChange.then(change)
+    this.#lastChange = turn.catch(() => {}) // its caller gets the error
+    return turn
+  }
+}
+
+interface Failure {
+  readonly error: unknown
+}
+
+function asFailure(error: unknown): Failure {
+  return { error }
+}
+
+function tableFolder({ lakeFolder, namespace, name }: TableLocation): string {
+  return join(lakeFolder, namespace, name)
+}
+
+async function loadState(files: Files, folder: string, version: number): Promise<TableState> {
+  const path = versionPath(folder, version)
+  const metadata = decodeMetadata(await files.readAll(path), path)
+  ownSpec(metadata)
+  const snapshot = currentSnapshot(metadata)
+  if (snapshot === undefined) return { version, metadata, manifests: [], live: [] }
+  const manifests = await readManifestList(files, snapshot['manifest-list'])
+  if (manifests.some((manifest) => manifest.content !== 0))
+    throw new QuestlogError(
+      'FORMAT_UNKNOWN',
+      `${metadata.location} has delete files, which questlog does not apply`,
+      { table: metadata.location },
+      { hint: 'rewrite its data files with the engine that deleted rows' },
+    )
+  return { version, metadata, manifests, live: undefined }
+}
+
+async function readLiveFiles(files: Files, state: TableState): Promise<LiveFile[]> {
+  const spec = ownSpec(state.metadata)
+  const perManifest = await Promise.all(
+    state.manifests.map(async (manifest) => {
+      const entries = await readManifest(files, manifest, spec)
+      return entries.filter(isLive).map((entry) => liveFile(entry, manifest))
+    }),
+  )
+  return perManifest.flat()
+}
+
+/** Writes and syncs the files side by side, so that their syncs share the disk's time. Ends when all have ended, also after an error. */
+async function writeAll(files: Files, pending: readonly PendingFile[]): Promise<void> {
+  const results = await Promise.allSettled(
+    pending.map(({ path, bytes }) => files.writeNew(path, bytes)),
+  )
+  const failed = results.find((result) => result.status === 'rejected')
+  if (failed !== undefined) throw failed.reason
+}
+
+function daySourceOf(fields: readonly IcebergField[]): number | null {
+  const source = fields.find((field) => field.name === '_timestamp')
+  return source?.type === 'timestamptz' || source?.type === 'timestamp' ? source.id : null
+}
+
+function refuseLostDayColumn(metadata: TableMetadata, fields: readonly IcebergField[]): void {
+  const source = ownSpec(metadata).fields[0]?.['source-id']
+  if (source === undefined || fields.some((field) => field.id === source)) return
+  throw new QuestlogError(
+    'EVOLUTION_REFUSED',
+    'column _timestamp can not be left out: the table is partitioned by it',
+    { column: '_timestamp' },
+    { hint: 'keep the column, or start a new table' },
+  )
+}
+
+function isSame(a: readonly IcebergField[], b: readonly IcebergField[]): boolean {
+  return JSON.stringify(a) === JSON.stringify(b)
+}

@@ -1,0 +1,104 @@
+import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
+import type { Files } from '../core/files.ts'
+import { systemErrorCode } from '../core/errors.ts'
+import { metadataLogMax } from './metadata.ts'
+
+/**
+ * The chain of metadata files `v1.metadata.json`, `v2.metadata.json`, … of one table. A version exists from the moment its name does, whole; the
+ * highest one is the table. Names are taken with link(2), so of two writers on the same base one gets EEXIST. All functions take the metadata folder.
+ */
+export function versionPath(folder: string, version: number): string {
+  return join(folder, `v${version}.metadata.json`)
+}
+
+/** The current version, found from the hint and then by scanning forward; 0 when there is no table. A reader's cheap way. */
+export async function findVersion(files: Files, folder: string): Promise<number> {
+  let version = await readHint(files, folder)
+  if (version === 0 || !(await versionExists(files, folder, version)))
+    return highestVersion(files, folder)
+  while (await versionExists(files, folder, version + 1)) version++
+  return version
+}
+
+/** The current version by listing the folder: what a writer in doubt goes by, because no cache can mislead it. 0 when there is no table. */
+export async function highestVersion(files: Files, folder: string): Promise<number> {
+  const names = await files.list(folder)
+  return names.reduce((highest, name) => Math.max(highest, versionOf(name)), 0)
+}
+
+/** Whether a name in a metadata folder is that of a version; 0 if not. */
+function versionOf(name: string): number {
+  return Number(/^v([1-9]\d{0,14})\.metadata\.json$/.exec(name)?.[1] ?? 0)
+}
+
+async function versionExists(files: Files, folder: string, version: number): Promise<boolean> {
+  return (await files.sizeOf(versionPath(folder, version))) !== undefined
+}
+
+/** A name for the bytes of a version before it has its own. */
+export function stagedPath(folder: string): string {
+  return join(folder, `${randomUUID()}.metadata.json.tmp`)
+}
+
+/**
+ * Gives a staged file (synced, and so are the files it names and this folder) the name of a version: the commit. EEXIST when the version is taken.
+ * After any error, and when the answer is false, only the folder tells whether the commit happened and whether it still counts: false means that
+ * there already is a higher version, or that the base is gone, removed by a writer who is 100 versions ahead.
+ */
+export async function linkVersion(
+  files: Files,
+  folder: string,
+  staged: string,
+  version: number,
+): Promise<boolean> {
+  await files.link(staged, versionPath(folder, version))
+  await files.syncFolder(folder)
+  const isSuperseded = await versionExists(files, folder, version + 1)
+  return !isSuperseded && (version === 1 || (await versionExists(files, folder, version - 1)))
+}
+
+/** After a commit: points the hint at it, removes the staged name and versions that left the metadata log. None of it matters to correctness, so errors are dropped. */
+export async function tidyAfterCommit(
+  files: Files,
+  folder: string,
+  staged: string,
+  version: number,
+): Promise<void> {
+  await Promise.allSettled([
+    files.unlink(staged),
+    writeHint(files, folder, version),
+    removeOldVersions(files, folder, version - metadataLogMax),
+  ])
+}
+
+/** Removes the versions below `oldest`, lowest first: what exists is always an unbroken run, on which `linkVersion` relies. */
+async function removeOldVersions(files: Files, folder: string, oldest: number): Promise<void> {
+  let lowest = oldest
+  while (lowest > 1 && (await versionExists(files, folder, lowest - 1))) lowest--
+  for (; lowest < oldest; lowest++) await files.unlink(versionPath(folder, lowest))
+}
+
+const hintName = 'version-hint.text'
+
+async function readHint(files: Files, folder: string): Promise<number> {
+  try {
+    const text = (await files.readAll(join(folder, hintName))).toString('latin1').trim()
+    return /^[1-9]\d{0,14}$/.test(text) ? Number(text) : 0
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return 0
+    throw error
+  }
+}
+
+/** Replaces the hint without syncing it: a hint that is lost or behind costs a reader one look at the folder. */
+async function writeHint(files: Files, folder: string, version: number): Promise<void> {
+  const staged = join(folder, `${hintName}.${randomUUID()}.tmp`)
+  const file = await files.openAppend(staged)
+  try {
+    await file.append(Buffer.from(String(version)))
+  } finally {
+    await file.close()
+  }
+  await files.rename(staged, join(folder, hintName))
+}
