@@ -14,7 +14,7 @@ import { checkExpressions } from './check-expressions.ts'
 import { commitFailureReason, Committer } from './committer.ts'
 import { CommitSchedule } from './commit-schedule.ts'
 import { convertTopic } from './conversion.ts'
-import { ledgerKey, loadLedgers, saveLedgers, TopicLedger } from './ledger.ts'
+import { ledgerKey, loadLedgers, saveLedgers, TopicLedger, totalOf } from './ledger.ts'
 import { openProgress, type Progress } from './progress.ts'
 import { parseSetAside, SetAsideOffsets, setAsideProperty } from './set-aside-offsets.ts'
 import { committedOffsets, offsetsText, type StreamTable } from './stream-table.ts'
@@ -386,9 +386,16 @@ export class Stream {
   ): TopicLedger {
     const key = ledgerKey(definition, topic.name)
     const stored = this.#ledgers.get(topic.id)
-    const ahead = limits.some(
-      (limit) => (stored?.partitions.get(limit.partition)?.counted ?? 0) > limit.visibleOffset,
+    const kept = limits.reduce(
+      (sum, limit) => sum + limit.visibleOffset - limit.startOffset - limit.missingOffsets,
+      0,
     )
+    const ahead =
+      stored !== undefined &&
+      (totalOf(stored.counts) > kept ||
+        limits.some(
+          (limit) => (stored.partitions.get(limit.partition)?.counted ?? 0) > limit.visibleOffset,
+        ))
     const ledger = stored?.key === key && !ahead ? stored : new TopicLedger(key)
     this.#ledgers.set(topic.id, ledger)
     return ledger
