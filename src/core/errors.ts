@@ -20,7 +20,7 @@ export const errorCatalog = {
     hint: 'send one valid UTF-8 JSON object for each event',
   },
   EVENT_INVALID: {
-    http: 422,
+    http: 400,
     kafka: 87,
     retriable: false,
     hint: 'compare the event with its declaration in questlog.config.ts',

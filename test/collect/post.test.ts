@@ -102,7 +102,7 @@ describe('POST /events', () => {
     const answer = await post(port, '/events', `[5,${sword},"x" ,null, ${deep},{}, ${sword}]`)
     expect(answer.status).toBe(207)
     expect(resultsOf(answer).results.map(({ status }) => status)).toEqual([
-      400, 200, 400, 400, 422, 422, 200,
+      400, 200, 400, 400, 400, 422, 200,
     ])
     expect(log.values()).toEqual([sword, sword])
   })
@@ -304,7 +304,7 @@ describe("POST to an event's route", () => {
     expect((await post(port, '/strict', '{"level":5.0,"big":9223372036854775807}')).status).toBe(
       200,
     )
-    expect((await post(port, '/strict', '{"level":5,"big":9223372036854775808}')).status).toBe(422)
+    expect((await post(port, '/strict', '{"level":5,"big":9223372036854775808}')).status).toBe(400)
     expect(log.records).toHaveLength(1)
   })
 
