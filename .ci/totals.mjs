@@ -5,7 +5,9 @@ import { basename } from 'node:path'
 
 const total = { passed: 0, failed: 0, left: 0 }
 for (const path of process.argv.slice(2)) {
-  const counts = existsSync(path) ? count(JSON.parse(readFileSync(path, 'utf8'))) : { passed: 0, failed: 1, left: 0 }
+  const counts = existsSync(path)
+    ? count(JSON.parse(readFileSync(path, 'utf8')))
+    : { passed: 0, failed: 1, left: 0 }
   const left = counts.left === 0 ? '' : `, ${counts.left} did not run`
   console.log(`${basename(path, '.json')}: ${counts.passed} passed, ${counts.failed} failed${left}`)
   for (const name of Object.keys(total)) total[name] += counts[name]
@@ -22,7 +24,8 @@ function count({ testResults }) {
       else counts.left++
     }
     // A file that could not be loaded has failed without a test of its own.
-    if (status === 'failed' && !assertionResults.some((result) => result.status === 'failed')) counts.failed++
+    if (status === 'failed' && !assertionResults.some((result) => result.status === 'failed'))
+      counts.failed++
   }
   return counts
 }

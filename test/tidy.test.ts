@@ -4,6 +4,7 @@ import {
   checkFormats,
   checkLinks,
   checkNamedPages,
+  checkNames,
   findAnchors,
   findLinks,
 } from './support/tidy-docs.ts'
@@ -118,6 +119,11 @@ describe('the pages', () => {
 
 test('the file map says what every file is for', () => {
   expect(checkFileMap(readText('docs/internals/architecture.md'), sourcePaths)).toEqual([])
+})
+
+test('the pages about the inside name only code that exists', () => {
+  const inside = pages.filter(({ path }) => path.startsWith('docs/internals/'))
+  expect(inside.flatMap((page) => checkNames(page, sources))).toEqual([])
 })
 
 describe('the repository', () => {
@@ -284,6 +290,13 @@ describe('the checks themselves find what they look for', () => {
     const right = ['src/index.ts', 'src/log/a.ts', 'src/log/b.ts', 'src/cli/commands/up.ts']
     expect(checkFileMap(map, right)).toEqual([])
     expect(checkFileMap(map, [...right.slice(0, 2), 'src/log/c.ts'])).toHaveLength(3)
+  })
+
+  test('names of code that does not exist', () => {
+    const code = [file('src/a.ts', 'class Log { append() {} #sync() {} }')]
+    const page = (text: string) => ({ path: 'a.md', text })
+    expect(checkNames(page('`Log.append` `#sync` `x` `a.ts` `questlog.offsets`'), code)).toEqual([])
+    expect(checkNames(page('`Log.read` `#write` `pollIntervalMs`'), code)).toHaveLength(3)
   })
 
   test('formats without a page', () => {

@@ -141,3 +141,15 @@ export function checkFileMap(page: TextFile, paths: readonly string[]): string[]
       .map((pattern) => `${page.path} lists ${pattern}, which does not exist`),
   ]
 }
+
+/** Names of code in backticks on a page, such as `Partition.append` and `#publish`, that no source declares. */
+export function checkNames(page: TextFile, files: readonly SourceFile[]): string[] {
+  const words = new Set(files.flatMap(({ code }) => code.match(/#?[A-Za-z_]\w*/g) ?? []))
+  const names = [
+    ...page.text.replace(/^```[^]*?^```/gm, '').matchAll(/`(#?[A-Za-z]\w*(?:\.#?[A-Za-z]\w*)?)`/g),
+  ].map(([, name = '']) => name)
+  return [...new Set(names)]
+    .filter((name) => /^[A-Z]\w*\.|^#|^[a-z]\w*[A-Z]\w*$/.test(name))
+    .filter((name) => !name.split('.').every((part) => words.has(part)))
+    .map((name) => `${page.path} names ${name}, which is not in src`)
+}

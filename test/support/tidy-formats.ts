@@ -65,8 +65,8 @@ export const diskFormats: readonly DiskFormat[] = [
   {
     what: 'offsets of a table',
     source: 'src/lake/offsets.ts',
-    page: 'docs/internals/lake-format.md',
-    heading: /offset|propert/i,
+    page: 'docs/internals/stream-format.md',
+    heading: /offsets of a table/i,
   },
   {
     what: 'offsets of dead letters',
