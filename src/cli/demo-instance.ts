@@ -50,9 +50,12 @@ export class DemoInstance {
     }
   }
 
-  /** The pids of both processes by `questlog ps --json`; undefined while one of them is away. */
+  /** The pids of both processes by `questlog ps --json`; undefined while one of them is away. NOT_RUNNING when the supervisor is gone. */
   async processes(): Promise<Processes | undefined> {
-    return findProcesses((await readPs(this.data)).components)
+    const { components } = await readPs(this.data)
+    if (components.length === 0)
+      throw new QuestlogError('NOT_RUNNING', `the supervisor of ${this.data} has ended`)
+    return findProcesses(components)
   }
 
   /** The same, cheap enough to be asked twice a second. */

@@ -7,9 +7,12 @@ import type { DemoScreen } from './demo-screen.ts'
 import { CountWatch, Prober } from './demo-watch.ts'
 
 const connectionsMax = 64
+const underWayMax = 1_000
 const answerTimeoutMs = 10_000
 const backTimeoutMs = 30_000
 const lookIntervalMs = 20
+/** A look by `questlog ps` is a process of its own. */
+const psIntervalMs = 250
 
 export interface PlayWithKillsOptions {
   readonly instance: Pick<DemoInstance, 'collector' | 'sql' | 'processes'>
@@ -45,8 +48,8 @@ class Run {
   readonly #counts: CountWatch
   readonly #prober: Prober
   #answered = 0
-  /** When the latest of the answered requests was due: it was sent then or later. */
-  #answeredDueMs = 0
+  /** When the latest of the answered requests was sent. */
+  #answeredSentMs = 0
   #isOver = false
   #kills = 0
   #killing: Promise<void> | undefined
@@ -101,12 +104,20 @@ class Run {
     const { requests, instance, requestsPerSecond, clock, screen } = this.#options
     const { collector } = instance
     const signal = this.#stop.signal
-    const options = { collector, requestsPerSecond, clock, signal, connectionsMax, answerTimeoutMs }
+    const options = {
+      collector,
+      requestsPerSecond,
+      clock,
+      signal,
+      connectionsMax,
+      underWayMax,
+      answerTimeoutMs,
+    }
     for await (const one of play(requests, options)) {
       this.#played.push(one)
       if (one.outcome.kind === 'answered') {
         this.#answered++
-        this.#answeredDueMs = Math.max(this.#answeredDueMs, one.atMs - one.latencyMs)
+        this.#answeredSentMs = Math.max(this.#answeredSentMs, one.sentMs ?? 0)
         this.#prober.offer(one)
       }
       this.#killWhenDue()
@@ -141,7 +152,7 @@ class Run {
 
   async #killBoth(): Promise<void> {
     const { instance, kill, clock, screen } = this.#options
-    const { ingest, lake } = await this.#until('run', () => instance.processes())
+    const { ingest, lake } = await this.#until('run', () => instance.processes(), psIntervalMs)
     kill(ingest)
     kill(lake)
     const killedMs = clock.monotonicMs()
@@ -154,7 +165,7 @@ class Run {
       this.#until('answer again', async () => {
         const isBack = this.#isOver
           ? (await instance.processes()) !== undefined
-          : this.#answeredDueMs > killedMs
+          : this.#answeredSentMs > killedMs
         return isBack ? since() : undefined
       }),
       this.#until('answer SQL again', async () =>
@@ -166,14 +177,18 @@ class Run {
     )
   }
 
-  async #until<T>(what: string, look: () => Promise<T | undefined>): Promise<T> {
+  async #until<T>(
+    what: string,
+    look: () => Promise<T | undefined>,
+    intervalMs = lookIntervalMs,
+  ): Promise<T> {
     const { clock } = this.#options
     const signal = this.#stop.signal
     const endMs = clock.monotonicMs() + backTimeoutMs
     while (clock.monotonicMs() < endMs && !signal.aborted) {
       const found = await look()
       if (found !== undefined) return found
-      await clock.sleep(lookIntervalMs, signal)
+      await clock.sleep(intervalMs, signal)
     }
     throw new QuestlogError(
       'INTERNAL',

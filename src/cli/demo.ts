@@ -90,6 +90,10 @@ class Demo {
       isGood = await this.#compare(instance, run)
       if (screen.isTerminal && !this.#options.once) await this.#stay(instance)
       return isGood ? exitCodes.ok : exitCodes.failed
+    } catch (error) {
+      if (this.#signal.aborted) return exitCodes.interrupted
+      printWord(formatError(error))
+      return exitCodeOf(asQuestlogError(error))
     } finally {
       await this.#end(instance, isGood || this.#signal.aborted)
     }
@@ -171,8 +175,8 @@ class Demo {
     this.#screen.line()
     this.#screen.line(
       removesData
-        ? `Stopped by questlog down; ${instance.data} is removed.`
-        : `Stopped by questlog down; the data is kept for a look: ${command()} audit --data ${data}`,
+        ? `Stopped; ${instance.data} is removed.`
+        : `Stopped; the data is kept for a look: ${command()} audit --data ${data}`,
     )
   }
 }

@@ -2,6 +2,9 @@ import { Agent, request as httpRequest, type ClientRequest } from 'node:http'
 import type { Clock } from '../core/clock.ts'
 import type { SimRequest } from './rounds.ts'
 
+/** Every outcome ends the wait for one before. */
+const idleMs = 1_000
+
 /** What became of a request. Only a 200 with a receipt is an answer; what got none may or may not have been kept. */
 export type Outcome =
   | { readonly kind: 'answered'; readonly receipt: Receipt }
@@ -20,7 +23,9 @@ export interface Played {
   readonly outcome: Outcome
   /** From the moment at which the request was due to its outcome: a late start counts as waiting. */
   readonly latencyMs: number
-  /** When the outcome was known, by the monotonic clock. */
+  /** When it was given to a connection, by the monotonic clock; null when it found none. */
+  readonly sentMs: number | null
+  /** When the outcome was known. */
   readonly atMs: number
 }
 
@@ -33,6 +38,8 @@ export interface PlayOptions {
   readonly signal: AbortSignal
   /** Most sockets; a request that finds none free waits. */
   readonly connectionsMax: number
+  /** Most requests that are sent or wait for a socket; more are sent late. */
+  readonly underWayMax: number
   /** A socket that is silent for this long is given up. */
   readonly answerTimeoutMs: number
 }
@@ -50,6 +57,10 @@ export async function* play(
   const underWay = new Map<ClientRequest, Promise<void>>()
   let done: Played[] = []
   let wake = new AbortController()
+  const sleep = (delayMs: number) => {
+    wake = new AbortController()
+    return clock.sleep(delayMs, wake.signal)
+  }
   const onAbort = () => {
     for (const outgoing of underWay.keys()) outgoing.destroy(new Error('given up'))
     wake.abort()
@@ -59,9 +70,11 @@ export async function* play(
   const dueMs = (index: number) => startMs + (index * 1000) / options.requestsPerSecond
   const start = (request: SimRequest, due: number) => {
     const { outgoing, outcome } = send(request, agent, options)
+    let sentMs: number | null = null
+    outgoing.once('socket', () => (sentMs = clock.monotonicMs()))
     const known = outcome.then((what) => {
       const atMs = clock.monotonicMs()
-      done.push({ request, outcome: what, latencyMs: atMs - due, atMs })
+      done.push({ request, outcome: what, latencyMs: atMs - due, sentMs, atMs })
       underWay.delete(outgoing)
       wake.abort()
     })
@@ -71,18 +84,18 @@ export async function* play(
     for (let next = 0; ;) {
       for (; next < requests.length && !signal.aborted; next++) {
         const request = requests[next]
-        if (request === undefined || dueMs(next) > clock.monotonicMs()) break
+        const isDue = dueMs(next) <= clock.monotonicMs()
+        if (request === undefined || !isDue || underWay.size >= options.underWayMax) break
         start(request, dueMs(next))
       }
       const known = done
       done = []
       yield* known
-      const allSent = next === requests.length || signal.aborted
       if (done.length > 0) continue
+      const allSent = next === requests.length || signal.aborted
       if (allSent && underWay.size === 0) return
-      wake = new AbortController()
-      if (allSent) await Promise.race(underWay.values())
-      else await clock.sleep(Math.max(0, dueMs(next) - clock.monotonicMs()), wake.signal)
+      const waitsForOutcome = allSent || underWay.size >= options.underWayMax
+      await sleep(waitsForOutcome ? idleMs : Math.max(0, dueMs(next) - clock.monotonicMs()))
     }
   } finally {
     signal.removeEventListener('abort', onAbort)

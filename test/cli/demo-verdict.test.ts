@@ -13,7 +13,7 @@ const answered: Outcome = {
 function playedWith(others: ReadonlyMap<number, Outcome> = new Map()): Played[] {
   return requests.map((request) => {
     const outcome = others.get(request.number) ?? answered
-    return { request, outcome, latencyMs: 1, atMs: 1 }
+    return { request, outcome, latencyMs: 1, sentMs: 0, atMs: 1 }
   })
 }
 

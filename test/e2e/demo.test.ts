@@ -48,7 +48,7 @@ test('Ctrl-C in the middle stops what was started and leaves nothing behind', as
     isInterrupted = true
     interrupt()
   })
-  expect(output).toContain('Stopped by questlog down')
+  expect(output).toContain('Stopped; ')
   expect(code).toBe(130)
   expectNothingLeft(output)
 }, 60_000)

@@ -29,6 +29,7 @@ const options = (collector: string, signal = new AbortController().signal) => ({
   clock: realClock,
   signal,
   connectionsMax: 4,
+  underWayMax: 1_000,
   answerTimeoutMs: 5_000,
 })
 
@@ -69,6 +70,24 @@ test('the load is open: it goes on at its rate while nothing is answered', async
   const requests = composeRounds(1, 3).slice(0, 8)
   const played = await collect(play(requests, { ...options(collector), connectionsMax: 8 }))
   expect(kinds(played)).toEqual(new Set(['answered']))
+})
+
+test('a load that is too much for the server is bounded, and still sent whole', async () => {
+  let open = 0
+  let most = 0
+  const { collector } = await serve((_, response) => {
+    most = Math.max(most, ++open)
+    setImmediate(() => {
+      open--
+      response.setHeader('Questlog-Receipt', 'events/0/0').end()
+    })
+  })
+  const requests = composeRounds(10, 3)
+  const bounds = { requestsPerSecond: 1_000_000, connectionsMax: 8, underWayMax: 20 }
+  const played = await collect(play(requests, { ...options(collector), ...bounds }))
+  expect(played).toHaveLength(2_250)
+  expect(kinds(played)).toEqual(new Set(['answered']))
+  expect(most).toBeLessThanOrEqual(8)
 })
 
 test('a request is not sent before its time', async () => {
