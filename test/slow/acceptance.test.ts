@@ -1,7 +1,34 @@
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { realClock } from '../../src/core/clock.ts'
+import { realFiles } from '../../src/core/files.ts'
+import { openTable } from '../../src/lake/table.ts'
+import { readByIcebird } from '../lake/support.ts'
 import { freePort, runOrThrow, waitFor } from '../support/commands.ts'
+import { readText } from '../support/tidy-source.ts'
 import { Checkout } from './checkout.ts'
 import { startLoad, type LoadResult } from './load.ts'
+
+/** Every name in a data folder, the page that describes it, and the word to look for there. */
+const dataFiles: readonly (readonly [RegExp, string, string])[] = [
+  [/^log\/lock$|^lake\/lock$|^run\/supervisor\.lock$/, 'processes.md', 'lock'],
+  [/^log\/meta$/, 'log-format.md', 'meta'],
+  [/^log\/watermark$/, 'log-format.md', 'watermark'],
+  [/^log\/[\w.-]+-\d+\/\d{20}\.log$/, 'log-format.md', '.log'],
+  [
+    /^log\/[\w.-]+-\d+\/\d{20}\.log\.index$|^log\/[\w.-]+-\d+\/\d{20}\.index$/,
+    'log-format.md',
+    '.index',
+  ],
+  [/^lake\/ledger$/, 'stream-format.md', 'lake/ledger'],
+  [/^lake\/progress$/, 'stream-format.md', 'lake/progress'],
+  [/^lake\/\w+\/\w+\/metadata\/v\d+\.metadata\.json$/, 'lake-format.md', '.metadata.json'],
+  [/^lake\/\w+\/\w+\/metadata\/version-hint\.text$/, 'lake-format.md', 'version-hint.text'],
+  [/^lake\/\w+\/\w+\/metadata\/[\w-]+\.avro$/, 'lake-format.md', '.avro'],
+  [/^lake\/\w+\/\w+\/data\/_timestamp_day=[\d-]+\/[\w-]+\.parquet$/, 'lake-format.md', '.parquet'],
+  [/^definitions\/(?:\d+\.json|active)$/, 'definition-format.md', 'definitions/active'],
+  [/^run\/(?:supervisor|ingest|lake)\.log(?:\.1)?$/, 'run-folder.md', 'ingest.log'],
+]
 
 /** What a person is promised who clones the repository into an empty folder: each step goes on where the one before ended. */
 describe('on a fresh clone', () => {
@@ -122,6 +149,24 @@ describe('on a fresh clone', () => {
     expect(await checkout.ask('select count(*) from events')).toBe(rows)
     await checkout.questlog('audit', '--data', checkout.data)
     await checkout.questlog('down', '--data', checkout.data)
+  })
+
+  test('another reader finds every row in the files that are left', async () => {
+    const location = { files: realFiles, clock: realClock, lakeFolder: join(checkout.data, 'lake') }
+    const table = await openTable({ ...location, namespace: 'default', name: 'sword_purchases' })
+    if (table === undefined) throw new Error('there is no table')
+    const rows = await readByIcebird(table)
+    expect(rows).toHaveLength(table.recordCount)
+    expect(new Set(rows.map((row) => String(row['_offset']))).size).toBe(rows.length)
+    expect(rows.length).toBeGreaterThanOrEqual(answeredInAll)
+  })
+
+  test('nothing lies in the data folder that the pages do not describe', () => {
+    const names = checkout.dataFiles()
+    expect(names.length).toBeGreaterThan(20)
+    expect(names.filter((name) => !dataFiles.some(([pattern]) => pattern.test(name)))).toEqual([])
+    for (const [, page, word] of dataFiles)
+      expect(readText(`docs/internals/${page}`).text).toContain(word)
   })
 
   /** answered ⊆ rows ⊆ sent, each once, at the place that its receipt says; rows = kept. */

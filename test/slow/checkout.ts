@@ -1,6 +1,6 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { runCommand, runOrThrow, waitFor, type CommandResult } from '../support/commands.ts'
 import { repositoryRoot } from '../support/tidy-source.ts'
 
@@ -128,6 +128,13 @@ export class Checkout {
     const after = change(before)
     if (after === before) throw new Error(`nothing changed in ${path}`)
     writeFileSync(file, after)
+  }
+
+  /** Paths of all files in the data folder, from there. */
+  dataFiles(): string[] {
+    return readdirSync(this.data, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => relative(this.data, join(entry.parentPath, entry.name)))
   }
 
   /** Ends what still runs and removes everything. */
