@@ -1,6 +1,7 @@
-import { asQuestlogError, errorCatalog, type QuestlogError } from '../core/errors.ts'
+import type { Clock } from '../core/clock.ts'
+import { asQuestlogError, errorCatalog, QuestlogError, type ErrorCode } from '../core/errors.ts'
 import { SqlError } from '../sql/sql-error.ts'
-import { askSql, type AnswerStats } from './sql-client.ts'
+import { askSql, type AnswerLine, type AnswerStats } from './sql-client.ts'
 import { startOutput, type ResultOutput, type SqlOutput } from './sql-output.ts'
 import { displayWidth, type Write } from './table-output.ts'
 
@@ -15,14 +16,42 @@ export interface RunSqlOptions {
   readonly writeError: (text: string) => void
   /** Aborting it cancels the statement. */
   readonly signal: AbortSignal
+  /** Whether the supervisor lives: then a process that does not answer is about to be started again, and it is asked again. */
+  readonly isSupervised: () => boolean
+  readonly clock: Clock
 }
+
+const patienceMs = 15_000
+const askAgainMs = 100
+
+/** `askSql`, asked again as long as nothing has come and the process that should answer is being started. */
+async function* askPatiently(options: RunSqlOptions): AsyncGenerator<AnswerLine> {
+  const endMs = options.clock.monotonicMs() + patienceMs
+  for (;;) {
+    let hasBegun = false
+    try {
+      for await (const line of askSql(options)) {
+        hasBegun = true
+        yield line
+      }
+      return
+    } catch (error) {
+      const isAway = error instanceof QuestlogError && awayCodes.has(error.code)
+      if (!isAway || hasBegun || options.clock.monotonicMs() > endMs || !options.isSupervised())
+        throw error
+      await options.clock.sleep(askAgainMs, options.signal)
+    }
+  }
+}
+
+const awayCodes: ReadonlySet<ErrorCode> = new Set(['NOT_RUNNING', 'SHUTTING_DOWN'])
 
 /** Runs a script on the SQL endpoint and prints its results. Resolves with the exit code: 0, 1 for a failed statement, 4 when nothing answers, 130 when it was cancelled. */
 export async function runSql(options: RunSqlOptions): Promise<number> {
   const { output: form, write } = options
   let output: ResultOutput | undefined
   try {
-    for await (const line of askSql(options)) {
+    for await (const line of askPatiently(options)) {
       if ('columns' in line) output = await startOutput(form, line.columns, write)
       else if ('rows' in line) await output?.add(line.rows)
       else {

@@ -41,7 +41,12 @@ interface Outcome {
 async function run(
   sql: string,
   output: SqlOutput = 'table',
-  options: { stale?: boolean; signal?: AbortSignal; endpoint?: string } = {},
+  options: {
+    stale?: boolean
+    signal?: AbortSignal
+    endpoint?: string
+    isSupervised?: () => boolean
+  } = {},
 ): Promise<Outcome> {
   let out = ''
   let err = ''
@@ -53,6 +58,8 @@ async function run(
     signal: options.signal ?? new AbortController().signal,
     write: (text) => void (out += text),
     writeError: (text) => void (err += text),
+    isSupervised: options.isSupervised ?? (() => false),
+    clock: realClock,
   })
   return { exit, out, err }
 }
@@ -235,4 +242,28 @@ describe('errors', () => {
     })
     await until(() => running() === 0)
   })
+})
+
+test('a statement waits for a process that its supervisor is starting again', async () => {
+  let asked = 0
+  const late = createServer((_request, response) => {
+    asked++
+    if (asked < 3) response.destroy()
+    else
+      response
+        .writeHead(200, { 'content-type': 'application/x-ndjson' })
+        .end(
+          '{"columns":[{"name":"n","type":"bigint"}]}\n{"rows":[[7]]}\n{"stats":{"rows":1,"elapsedMs":1,"waitedMs":0,"stale":false}}\n',
+        )
+  })
+  await new Promise<void>((resolve) => late.listen(0, '127.0.0.1', resolve))
+  const address = late.address()
+  const place = { endpoint: `http://127.0.0.1:${typeof address === 'object' ? address?.port : 0}` }
+  expect(await run('select 7', 'csv', { ...place, isSupervised: () => true })).toEqual({
+    exit: 0,
+    out: 'n\n7\n',
+    err: '',
+  })
+  expect(asked).toBe(3)
+  late.close()
 })

@@ -1,9 +1,10 @@
 import { resolve } from 'node:path'
 import { defineCommand } from 'citty'
 import { joinEndpoints } from '../../app/instance.ts'
+import { realClock } from '../../core/clock.ts'
 import { QuestlogError } from '../../core/errors.ts'
 import { realFiles } from '../../core/files.ts'
-import { requireInstances } from '../locate.ts'
+import { findInstances, requireInstances } from '../locate.ts'
 import { exitCodes, writeOut } from '../output.ts'
 
 const outputs = ['table', 'json', 'ndjson', 'csv'] as const
@@ -52,6 +53,8 @@ export const sqlCommand = defineCommand({
       write: writeOut,
       writeError: (text) => process.stderr.write(text),
       signal: cancelOnInterrupt(),
+      isSupervised: () => findInstances(args.data).length > 0,
+      clock: realClock,
     })
   },
 })
