@@ -1,4 +1,6 @@
+import { systemErrorCode } from '../core/errors.ts'
 import type { Files } from '../core/files.ts'
+import type { Definition } from '../plan/definition.ts'
 import { describeChange } from '../plan/diff.ts'
 import { evaluateInChild } from '../plan/evaluate-in-child.ts'
 import { activeVersion, setActiveVersion, storeDefinition } from '../plan/store.ts'
@@ -16,10 +18,20 @@ export function planDefinitions(
       const definition = await evaluateInChild(config, {
         onWarning: (line) => print(`the definition file prints: ${line}`),
       })
-      return { version: await storeDefinition(files, data, definition), definition }
+      return { version: await store(files, data, definition), definition }
     },
     active: () => activeVersion(files, data),
     setActive: (version) => setActiveVersion(files, data, version),
     describeChange,
+  }
+}
+
+/** Two instances of one role each watch the same file: the one that comes second finds the version that the first has just written. */
+async function store(files: Files, data: string, definition: Definition): Promise<number> {
+  try {
+    return await storeDefinition(files, data, definition)
+  } catch (error) {
+    if (systemErrorCode(error) !== 'EEXIST') throw error
+    return storeDefinition(files, data, definition)
   }
 }

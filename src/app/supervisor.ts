@@ -357,9 +357,12 @@ export class Supervisor {
     const endMs = clock.monotonicMs() + lockWaitMs
     for (;;) {
       const lock = acquireLock(supervisorLockPath(data, roles))
-      if (lock !== undefined) return lock
-      const [running] = readInstances(data)
-      if (running !== undefined || clock.monotonicMs() > endMs) throw alreadyRunning(data, running)
+      const running = findRival(data, roles, lock !== undefined)
+      if (lock !== undefined && running === undefined) return lock
+      lock?.release()
+      // One that was just killed may be named for a moment longer.
+      const alive = running !== undefined && isProcessAlive(running.pid)
+      if (alive || clock.monotonicMs() > endMs) throw alreadyRunning(data, running)
       await clock.sleep(50)
     }
   }
@@ -412,6 +415,26 @@ function requireData(data: string): void {
       { data, reason: systemErrorCode(error) },
       { cause: error },
     )
+  }
+}
+
+/** An instance that runs one of these roles on the data; its own note of an earlier life does not count while this process holds its lock. */
+function findRival(
+  data: string,
+  roles: readonly RoleName[],
+  ownsLock: boolean,
+): Instance | undefined {
+  const own = supervisorLockPath(data, roles)
+  return readInstances(data)
+    .filter((instance) => !ownsLock || supervisorLockPath(data, instance.roles) !== own)
+    .find((instance) => instance.roles.some((role) => roles.includes(role)))
+}
+
+function isProcessAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch (error) {
+    return systemErrorCode(error) === 'EPERM'
   }
 }
 

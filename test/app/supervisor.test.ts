@@ -101,6 +101,9 @@ describe('start', () => {
     const instances = readInstances(system.data)
     expect(instances.map(({ roles }) => roles)).toEqual([['lake'], ['ingest']])
     expect(runningDataFolders(system.environment)).toEqual([system.data])
+    // Neither of them leaves room for a third.
+    await expect(system.start()).rejects.toMatchObject({ code: 'ALREADY_RUNNING' })
+    await expect(system.start({ roles: ['lake'] })).rejects.toThrow('questlog already runs on')
   })
 })
 
