@@ -8,8 +8,8 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { until } from '../app/fixtures/fake-system.ts'
 
-// The real program, from the terminal's side: one instance, started in the background, then others that are refused beside it.
-const program = fileURLToPath(new URL('../../bin/questlog', import.meta.url))
+// The real program as `npm test` has compiled it, from the terminal's side: one instance, started in the background, then others that are refused beside it.
+const program = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 const folder = realpathSync(mkdtempSync(join(tmpdir(), 'questlog-commands-')))
 const environment = { ...process.env, XDG_RUNTIME_DIR: folder }
 const definition = (extra: string) => `import { defineConfig, event, table } from 'questlog'
