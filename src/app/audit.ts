@@ -10,8 +10,9 @@ import { resolveSettings } from '../core/settings.ts'
 import { activeVersion, readDefinition, storedVersions } from '../plan/store.ts'
 import { Stream } from '../stream/stream.ts'
 import type { StreamTable } from '../stream/stream-table.ts'
+import type { TopicStream } from '../stream/topic-stream.ts'
 import type { WriteLine } from './line-response.ts'
-import { TopicAudit, type TopicAuditParts } from './topic-audit.ts'
+import { TopicAudit } from './topic-audit.ts'
 
 /**
  * Counts again, from the log and the tables: every record of the log must be in each of its tables once, or set aside with a reason, or
@@ -27,26 +28,29 @@ export async function auditRunning(
 ): Promise<number> {
   await stream.caughtUp(null, new AbortController().signal)
   const everDeclared = await declaredTypes(stream, files, data)
-  const connection = await instance.connect()
-  try {
-    const readable = new Set<StreamTable>()
-    let differences = 0
-    for (const table of stream.tables) {
-      const missing = await missingFiles(table, files, write)
-      if (missing === 0) readable.add(table)
-      differences += missing
-    }
-    for (const topic of stream.topics)
-      differences += await auditTopic({ stream, topic, readable, connection, everDeclared }, write)
-    await write(
-      differences === 0
-        ? 'everything adds up'
-        : `${differences} ${differences === 1 ? 'difference' : 'differences'}`,
-    )
-    return differences === 0 ? 0 : 1
-  } finally {
-    connection.closeSync()
+  const readable = new Set<StreamTable>()
+  let differences = 0
+  for (const table of stream.tables) {
+    const missing = await missingFiles(table, files, write)
+    if (missing === 0) readable.add(table)
+    differences += missing
   }
+  for (const topic of stream.topics) {
+    const audit = new TopicAudit({
+      stream,
+      topic,
+      readable,
+      connection: await instance.connect(),
+      everDeclared,
+    })
+    differences += await auditTopic(audit, stream, topic, write)
+  }
+  await write(
+    differences === 0
+      ? 'everything adds up'
+      : `${differences} ${differences === 1 ? 'difference' : 'differences'}`,
+  )
+  return differences === 0 ? 0 : 1
 }
 
 /** The same for a data folder on which nothing runs. */
@@ -103,18 +107,25 @@ async function missingFiles(table: StreamTable, files: Files, write: WriteLine):
   return missing
 }
 
-async function auditTopic(parts: TopicAuditParts, write: WriteLine): Promise<number> {
-  const watermark = parts.stream.reader.watermark()
-  if (watermark === undefined) return 0
-  const audit = new TopicAudit(parts)
-  for (const limit of parts.topic.limits(watermark).values()) await audit.scan(limit)
-  const lines = audit.report()
-  for (const line of lines) await write(line)
-  const { counts, records } = audit
-  await write(
-    `${parts.topic.topic.name}: answered ${records} = in tables ${counts.inTables} + filtered ${counts.filtered} + set aside ${counts.deadLetters} + in no table ${counts.unrouted}`,
-  )
-  return lines.length
+async function auditTopic(
+  audit: TopicAudit,
+  stream: Stream,
+  topic: TopicStream,
+  write: WriteLine,
+): Promise<number> {
+  try {
+    const limits = topic.limits(stream.reader.watermark() ?? { incarnation: '', partitions: [] })
+    for (const limit of limits.values()) await audit.scan(limit)
+    const lines = audit.report()
+    for (const line of lines) await write(line)
+    const { counts, records } = audit
+    await write(
+      `${topic.topic.name}: answered ${records} = in tables ${counts.inTables} + filtered ${counts.filtered} + set aside ${counts.deadLetters} + in no table ${counts.unrouted}`,
+    )
+    return lines.length
+  } finally {
+    audit.close()
+  }
 }
 
 /** Every event type that any version of the definition has declared: a record of another type must have been set aside. */

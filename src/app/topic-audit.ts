@@ -5,7 +5,7 @@ import type { PartitionWatermark } from '../log/record.ts'
 import { quoteName, quoteText } from '../plan/columns.ts'
 import { eventTypeSql } from '../stream/conversion.ts'
 import { addCounts, noCounts, totalOf, type LedgerCounts } from '../stream/ledger.ts'
-import { mendUnparsed, stageRecords, type PlacedRecord } from '../stream/staging.ts'
+import { Staging, type PlacedRecord } from '../stream/staging.ts'
 import type { Stream } from '../stream/stream.ts'
 import { rulesSinceProperty } from '../stream/table-set.ts'
 import type { StreamTable } from '../stream/stream-table.ts'
@@ -25,7 +25,7 @@ export interface TopicAuditParts {
   readonly topic: TopicStream
   /** Tables whose data files are all there. */
   readonly readable: ReadonlySet<StreamTable>
-  /** A connection for this audit alone: its temporary tables are replaced. */
+  /** A connection for this audit alone; `close` closes it. */
   readonly connection: DuckDBConnection
   readonly everDeclared: ReadonlySet<string>
 }
@@ -38,6 +38,7 @@ export class TopicAudit {
   readonly #topic: TopicStream
   readonly #tables: readonly StreamTable[]
   readonly #connection: DuckDBConnection
+  readonly #staging: Staging
   readonly #found = new Map<string, { total: number; offsets: string[] }>()
   readonly #everDeclared: ReadonlySet<string>
   readonly #ledgerBefore: LedgerCounts
@@ -48,6 +49,7 @@ export class TopicAudit {
     this.#topic = topic
     this.#tables = topic.tables.filter((table) => readable.has(table))
     this.#connection = connection
+    this.#staging = new Staging(connection, topic.conversion)
     this.#everDeclared = everDeclared
     this.#ledgerBefore = topic.ledger.counts
   }
@@ -70,6 +72,10 @@ export class TopicAudit {
       )
       from = read.nextOffset
     }
+  }
+
+  close(): void {
+    this.#staging.close()
   }
 
   /** One line for each kind of difference. */
@@ -112,9 +118,8 @@ export class TopicAudit {
     records: readonly PlacedRecord[],
   ): Promise<void> {
     const connection = this.#connection
-    const { conversion } = this.#topic
-    const unreadable = await stageRecords(connection, conversion, records, depthUnbounded)
-    const refused = [...unreadable, ...(await mendUnparsed(connection, conversion, records))]
+    const unreadable = await this.#staging.stage(records, depthUnbounded)
+    const refused = [...unreadable, ...(await this.#staging.mend(records))]
     const within = `_partition = ${partition} AND _offset >= ${from} AND _offset < ${to}`
     await connection.run(
       `CREATE OR REPLACE TEMP TABLE aside AS SELECT DISTINCT "offset" AS o, coalesce("table", '') AS t FROM questlog.dead_letters WHERE topic = ${quoteText(this.#topic.topic.name)} AND "partition" = ${partition} AND "offset" >= ${from} AND "offset" < ${to}`,

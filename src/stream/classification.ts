@@ -1,8 +1,8 @@
-import { queryRows, type DuckDBConnection } from '../core/duckdb.ts'
 import { quoteName, quoteText } from '../plan/columns.ts'
 import type { MicroBatch } from './batch.ts'
 import { declared } from './dead-letters.ts'
 import type { LedgerCounts, OffsetRange } from './ledger.ts'
+import type { Staging } from './staging.ts'
 import { fromNext, inRanges, type StreamTable } from './stream-table.ts'
 
 export interface TableTally {
@@ -21,7 +21,7 @@ export interface Tally {
 }
 
 /** Counts over `parsed`, in one statement, what each table takes and what became of each record that the ledger has not counted. */
-export async function classify(connection: DuckDBConnection, batch: MicroBatch): Promise<Tally> {
+export async function classify(staging: Staging, batch: MicroBatch): Promise<Tally> {
   const { conversion, ranges, ledger } = batch
   const uncounted = [...ranges].flatMap(([partition, range]) =>
     ledger.uncounted(partition, range).map((part) => ({ partition, range: part })),
@@ -36,8 +36,7 @@ export async function classify(connection: DuckDBConnection, batch: MicroBatch):
       : or([`(${undeclared})`, isSetAside(batch, lookUp)])
   const taken = or(tables.map((table) => table.taken))
   const setAside = or(['aside', ...tables.map((table) => table.setAside)])
-  const [row] = await queryRows(
-    connection,
+  const [row] = await staging.query(
     `SELECT ${[
       ...tables.flatMap((table) => table.sums),
       'count(*) FILTER (unparsed) AS unparsed',

@@ -5,38 +5,30 @@ import type { MicroBatch } from './batch.ts'
 import { classify, type Tally } from './classification.ts'
 import { misfitRows, undeclaredRows, type SetAside } from './dead-letters.ts'
 import { freshSchema } from './fresh-rows.ts'
-import { mendUnparsed, stageRecords } from './staging.ts'
+import type { Staging } from './staging.ts'
 import { fromNext, type StreamTable } from './stream-table.ts'
 
 /**
  * Converts a batch once and adds it to the fresh rows of its tables, to the dead letters and to the ledger: all in one transaction, so that
- * every statement sees one prefix of the log. The caller holds the connection for itself; on an error nothing has changed.
+ * every statement sees one prefix of the log. The caller is the only one who writes to DuckDB meanwhile; on an error nothing has changed.
  */
-export async function processMicroBatch(
-  connection: DuckDBConnection,
-  batch: MicroBatch,
-): Promise<void> {
-  const refused = await stageRecords(
-    connection,
-    batch.conversion,
-    batch.records,
-    batch.jsonDepthMax,
-  )
-  let tally = await classify(connection, batch)
+export async function processMicroBatch(staging: Staging, batch: MicroBatch): Promise<void> {
+  const refused = await staging.stage(batch.records, batch.jsonDepthMax)
+  let tally = await classify(staging, batch)
   if (tally.unparsed > 0) {
-    refused.push(...(await mendUnparsed(connection, batch.conversion, batch.records)))
-    tally = await classify(connection, batch)
+    refused.push(...(await staging.mend(batch.records)))
+    tally = await classify(staging, batch)
   }
   const aside = refused.filter(
     (row) => row.record.offset >= (batch.setAside.from(null).get(row.partition) ?? 0),
   )
-  await inTransaction(connection, async () => {
+  await inTransaction(staging.connection, async () => {
     for (const [table, { taken }] of tally.tables) {
-      if (taken > 0) await connection.run(insertRows(batch, table))
+      if (taken > 0) await staging.run(insertRows(batch, table))
     }
     for (const insert of deadLetterInserts(batch, tally))
-      await connection.run(`INSERT INTO ${batch.deadLetters.current} ${insert}`)
-    await appendRefused(connection, batch, aside)
+      await staging.run(`INSERT INTO ${batch.deadLetters.current} ${insert}`)
+    await appendRefused(staging.connection, batch, aside)
   })
   settle(batch, tally, refused, aside.length)
 }

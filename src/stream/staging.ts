@@ -1,6 +1,14 @@
 import { isUtf8 } from 'node:buffer'
-import { BIGINT, DuckDBDataChunk, INTEGER, VARCHAR } from '@duckdb/node-api'
-import { queryRows, type DuckDBConnection } from '../core/duckdb.ts'
+import {
+  BIGINT,
+  DuckDBDataChunk,
+  INTEGER,
+  JsonDuckDBValueConverter,
+  VARCHAR,
+  type DuckDBPreparedStatement,
+  type Json,
+} from '@duckdb/node-api'
+import type { DuckDBConnection } from '../core/duckdb.ts'
 import type { LogRecord } from '../log/record.ts'
 import type { TopicConversion } from './conversion.ts'
 import type { SetAside } from './dead-letters.ts'
@@ -14,31 +22,150 @@ export interface PlacedRecord {
 /** Rows of a DuckDB vector: the most that a data chunk holds. */
 const chunkRows = 2048
 
+/** The temporary tables are used again for so many batches and rows: what is deleted in them is freed only with them. */
+const batchesMax = 100
+const rowsMax = 20_000
+const statementsMax = 200
+
 /**
- * Puts records into the temporary table `parsed` (_partition, _offset, _ms, raw, id, f0, …) of the connection, replacing what it held.
- * Records that are no UTF-8 text within the depth limit come back instead, with the reason; they are not in `parsed`. Where f0 is NULL, the
- * JSON could not be read: see `mendUnparsed`.
+ * Converts records of one topic on a connection of its own, in its temporary tables `staged` and `parsed`. Statements are prepared and kept as
+ * long as the tables are: for a small batch, planning costs several times what running does.
  */
-export async function stageRecords(
-  connection: DuckDBConnection,
-  conversion: TopicConversion,
-  records: readonly PlacedRecord[],
-  jsonDepthMax: number,
-): Promise<SetAside[]> {
-  const refused: SetAside[] = []
-  const readable = records.filter((placed) => {
-    const reason = unreadable(placed.record.value, jsonDepthMax)
-    if (reason !== undefined) refused.push({ ...placed, table: null, path: null, reason })
-    return reason === undefined
-  })
-  await connection.run(
-    'CREATE OR REPLACE TEMP TABLE staged (_partition INTEGER, _offset BIGINT, _ms BIGINT, raw VARCHAR, id VARCHAR)',
-  )
-  await appendRows(connection, readable)
-  await connection.run(
-    `CREATE OR REPLACE TEMP TABLE parsed AS SELECT _partition, _offset, _ms, raw, id, ${parseList(conversion, 'raw')} FROM staged`,
-  )
-  return refused
+export class Staging {
+  readonly #connection: DuckDBConnection
+  readonly #conversion: TopicConversion
+  readonly #statements = new Map<string, DuckDBPreparedStatement>()
+  #batches = batchesMax
+  #rows = 0
+
+  constructor(connection: DuckDBConnection, conversion: TopicConversion) {
+    this.#connection = connection
+    this.#conversion = conversion
+  }
+
+  get connection(): DuckDBConnection {
+    return this.#connection
+  }
+
+  /**
+   * Puts records into `parsed` (_partition, _offset, _ms, raw, id, f0, f1, …), in place of what it held. Records that are no UTF-8 text within
+   * the depth limit come back instead, with the reason. Where f0 is NULL, the JSON could not be read: see `mend`.
+   */
+  async stage(records: readonly PlacedRecord[], jsonDepthMax: number): Promise<SetAside[]> {
+    const refused: SetAside[] = []
+    const readable = records.filter((placed) => {
+      const reason = unreadable(placed.record.value, jsonDepthMax)
+      if (reason !== undefined) refused.push({ ...placed, table: null, path: null, reason })
+      return reason === undefined
+    })
+    await this.#empty()
+    this.#batches++
+    this.#rows += readable.length
+    await appendRows(this.#connection, readable)
+    await this.run(`INSERT INTO parsed ${this.#parse()}`)
+    return refused
+  }
+
+  /** Runs a statement over `parsed`. */
+  async run(sql: string): Promise<void> {
+    await (await this.#prepared(sql)).run()
+  }
+
+  /** Rows of a statement over `parsed`, as `queryRows` gives them. */
+  async query(sql: string): Promise<Record<string, Json>[]> {
+    const reader = await (await this.#prepared(sql)).runAndReadAll()
+    return reader.convertRowObjects(JsonDuckDBValueConverter)
+  }
+
+  /**
+   * DuckDB's JSON reader refuses what JavaScript's accepts (a lone surrogate), and both refuse what is not JSON. The first is parsed from a
+   * well-formed copy, while `raw` stays as it was sent; the second comes back, to be set aside, and leaves `parsed`.
+   */
+  async mend(records: readonly PlacedRecord[]): Promise<SetAside[]> {
+    const unparsed = await this.#unparsed(records)
+    if (unparsed.length === 0) return []
+    const copies = unparsed.map((placed) => ({
+      placed,
+      copy: wellFormedCopy(textOf(placed.record.value) ?? ''),
+    }))
+    await this.#connection.run(
+      'CREATE OR REPLACE TEMP TABLE mended (_partition INTEGER, _offset BIGINT, json VARCHAR)',
+    )
+    const appender = await this.#connection.createAppender('mended', 'main', 'temp')
+    for (const { placed, copy } of copies) {
+      if (copy.json === undefined) continue
+      appender.appendInteger(placed.partition)
+      appender.appendBigInt(BigInt(placed.record.offset))
+      appender.appendVarchar(copy.json)
+      appender.endRow()
+    }
+    appender.closeSync()
+    const assignments = this.#conversion.parse('json').map((item, index) => `f${index} = ${item}`)
+    await this.#connection.run(
+      `UPDATE parsed SET ${assignments.join(', ')} FROM mended WHERE parsed._partition = mended._partition AND parsed._offset = mended._offset`,
+    )
+    const refused = new Set(await this.#unparsed(unparsed))
+    await this.#connection.run('DELETE FROM parsed WHERE f0 IS NULL')
+    return copies
+      .filter(({ placed }) => refused.has(placed))
+      .map(({ placed, copy }) => ({
+        ...placed,
+        table: null,
+        path: null,
+        reason: copy.reason ?? 'malformed JSON',
+      }))
+  }
+
+  async #empty(): Promise<void> {
+    if (this.#batches < batchesMax && this.#rows < rowsMax) {
+      await this.run('DELETE FROM staged')
+      await this.run('DELETE FROM parsed')
+      return
+    }
+    this.#forget()
+    await this.#connection.run(
+      'CREATE OR REPLACE TEMP TABLE staged (_partition INTEGER, _offset BIGINT, _ms BIGINT, raw VARCHAR, id VARCHAR)',
+    )
+    await this.#connection.run(`CREATE OR REPLACE TEMP TABLE parsed AS ${this.#parse()}`)
+    this.#batches = 0
+    this.#rows = 0
+  }
+
+  #parse(): string {
+    const fields = this.#conversion.parse('raw').map((item, index) => `${item} AS f${index}`)
+    return `SELECT _partition, _offset, _ms, raw, id, ${fields.join(', ')} FROM staged`
+  }
+
+  async #prepared(sql: string): Promise<DuckDBPreparedStatement> {
+    const known = this.#statements.get(sql)
+    if (known !== undefined) return known
+    if (this.#statements.size >= statementsMax) this.#forget()
+    const statement = await this.#connection.prepare(sql)
+    this.#statements.set(sql, statement)
+    return statement
+  }
+
+  #forget(): void {
+    for (const statement of this.#statements.values()) statement.destroySync()
+    this.#statements.clear()
+  }
+
+  async #unparsed(records: readonly PlacedRecord[]): Promise<PlacedRecord[]> {
+    const rows = await this.query(
+      'SELECT _partition, _offset::VARCHAR AS _offset FROM parsed WHERE f0 IS NULL',
+    )
+    if (rows.length === 0) return []
+    const places = new Set(
+      rows.map((row) => `${String(row['_partition'])}/${String(row['_offset'])}`),
+    )
+    return records.filter((placed) => places.has(`${placed.partition}/${placed.record.offset}`))
+  }
+
+  /** The connection goes with it. */
+  close(): void {
+    this.#forget()
+    this.#connection.closeSync()
+  }
 }
 
 async function appendRows(
@@ -72,70 +199,6 @@ async function appendRows(
     appender.appendDataChunk(chunk)
   }
   appender.closeSync()
-}
-
-const parseList = (conversion: TopicConversion, json: string) =>
-  conversion
-    .parse(json)
-    .map((item, index) => `${item} AS f${index}`)
-    .join(', ')
-
-/**
- * DuckDB's JSON reader refuses what JavaScript's accepts (a lone surrogate), and both refuse what is not JSON. The first is
- * parsed from a well-formed copy, while `raw` stays as it was sent; the second comes back, to be set aside, and leaves `parsed`.
- */
-export async function mendUnparsed(
-  connection: DuckDBConnection,
-  conversion: TopicConversion,
-  records: readonly PlacedRecord[],
-): Promise<SetAside[]> {
-  const unparsed = await findUnparsed(connection, records)
-  if (unparsed.length === 0) return []
-  const copies = unparsed.map((placed) => ({
-    placed,
-    copy: wellFormedCopy(textOf(placed.record.value) ?? ''),
-  }))
-  await connection.run(
-    'CREATE OR REPLACE TEMP TABLE mended (_partition INTEGER, _offset BIGINT, json VARCHAR)',
-  )
-  const appender = await connection.createAppender('mended', 'main', 'temp')
-  for (const { placed, copy } of copies) {
-    if (copy.json === undefined) continue
-    appender.appendInteger(placed.partition)
-    appender.appendBigInt(BigInt(placed.record.offset))
-    appender.appendVarchar(copy.json)
-    appender.endRow()
-  }
-  appender.closeSync()
-  const assignments = conversion.parse('json').map((item, index) => `f${index} = ${item}`)
-  await connection.run(
-    `UPDATE parsed SET ${assignments.join(', ')} FROM mended WHERE parsed._partition = mended._partition AND parsed._offset = mended._offset`,
-  )
-  const refused = new Set(await findUnparsed(connection, unparsed))
-  await connection.run('DELETE FROM parsed WHERE f0 IS NULL')
-  return copies
-    .filter(({ placed }) => refused.has(placed))
-    .map(({ placed, copy }) => ({
-      ...placed,
-      table: null,
-      path: null,
-      reason: copy.reason ?? 'malformed JSON',
-    }))
-}
-
-async function findUnparsed(
-  connection: DuckDBConnection,
-  records: readonly PlacedRecord[],
-): Promise<PlacedRecord[]> {
-  const rows = await queryRows(
-    connection,
-    'SELECT _partition, _offset::VARCHAR AS _offset FROM parsed WHERE f0 IS NULL',
-  )
-  if (rows.length === 0) return []
-  const places = new Set(
-    rows.map((row) => `${String(row['_partition'])}/${String(row['_offset'])}`),
-  )
-  return records.filter((placed) => places.has(`${placed.partition}/${placed.record.offset}`))
 }
 
 function wellFormedCopy(text: string): { readonly json?: string; readonly reason?: string } {

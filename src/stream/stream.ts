@@ -152,6 +152,7 @@ export class Stream {
         this.#endOffsets(table),
       )
       this.#definition = definition
+      for (const topic of this.#topics) topic.close()
       this.#topics = []
       await this.#attachTopics()
     })
@@ -174,6 +175,7 @@ export class Stream {
     } finally {
       this.#progress.close()
       await this.reader.close()
+      for (const topic of this.#topics) topic.close()
       this.#connections.writer.closeSync()
       this.#connections.exporter.closeSync()
     }
@@ -327,19 +329,17 @@ export class Stream {
       ...definition.topics.map((topic) => topic.name),
       ...definition.tables.map((table) => table.topic),
     ])
-    const attached = [...names].map(
-      (name) =>
-        this.#topics.find((topic) => topic.topic.name === name) ??
-        this.#attach(
-          definition,
-          known.find((topic) => topic.name === name),
-        ),
-    )
-    this.#topics = attached.filter((topic) => topic !== undefined)
+    const attached: TopicStream[] = []
+    for (const name of names) {
+      const running = this.#topics.find((topic) => topic.topic.name === name)
+      const topic = known.find((candidate) => candidate.name === name)
+      if (running !== undefined) attached.push(running)
+      else if (topic !== undefined) attached.push(await this.#attach(definition, topic))
+    }
+    this.#topics = attached
   }
 
-  #attach(definition: Definition, topic: Topic | undefined): TopicStream | undefined {
-    if (topic === undefined) return undefined
+  async #attach(definition: Definition, topic: Topic): Promise<TopicStream> {
     const tables = this.#tables.filter((table) => table.definition.topic === topic.name)
     for (const table of tables) {
       for (const [partition, offset] of committedOffsets(table.lake, topic.id))
@@ -365,6 +365,7 @@ export class Stream {
       tables,
       ledger,
       setAside,
+      connection: await this.#options.instance.connect(),
       context,
     })
     for (let partition = 0; partition < topic.partitions; partition++) {

@@ -9,12 +9,13 @@ import type { FreshRows } from './fresh-rows.ts'
 import type { OffsetRange, TopicLedger } from './ledger.ts'
 import { processMicroBatch } from './micro-batch.ts'
 import type { SetAsideOffsets } from './set-aside-offsets.ts'
-import type { PlacedRecord } from './staging.ts'
+import { Staging, type PlacedRecord } from './staging.ts'
 import type { StreamTable } from './stream-table.ts'
 
 /** What a topic's stream shares with the others. */
 export interface TopicContext {
   readonly reader: LogReader
+  /** Held while a batch is written: one writer at a time. */
   readonly writer: Exclusive<DuckDBConnection>
   readonly deadLetters: FreshRows
   readonly settings: Settings
@@ -40,6 +41,7 @@ export class TopicStream {
   readonly tables: readonly StreamTable[]
   readonly ledger: TopicLedger
   readonly setAside: SetAsideOffsets
+  readonly #staging: Staging
   readonly #context: TopicContext
 
   constructor(parts: {
@@ -48,6 +50,8 @@ export class TopicStream {
     tables: readonly StreamTable[]
     ledger: TopicLedger
     setAside: SetAsideOffsets
+    /** A connection for this topic alone. */
+    connection: DuckDBConnection
     context: TopicContext
   }) {
     this.topic = parts.topic
@@ -55,6 +59,7 @@ export class TopicStream {
     this.tables = parts.tables
     this.ledger = parts.ledger
     this.setAside = parts.setAside
+    this.#staging = new Staging(parts.connection, parts.conversion)
     this.#context = parts.context
   }
 
@@ -78,6 +83,10 @@ export class TopicStream {
     return this.#partitions().every(
       (partition) => this.applied(table, partition) >= this.head(partition),
     )
+  }
+
+  close(): void {
+    this.#staging.close()
   }
 
   /** One step of the shared pass and, if something is behind, one of the backfill. False when there was nothing to do. */
@@ -147,8 +156,8 @@ export class TopicStream {
   }
 
   async #process(chunk: Chunk, filling: readonly StreamTable[], past: boolean): Promise<void> {
-    await this.#context.writer.run((connection) =>
-      processMicroBatch(connection, {
+    await this.#context.writer.run(() =>
+      processMicroBatch(this.#staging, {
         topic: this.topic.name,
         conversion: this.conversion,
         tables: this.tables,
