@@ -3,7 +3,13 @@ import { openDuckdb } from '../core/duckdb.ts'
 import type { Metric } from '../core/metrics.ts'
 import { createSqlEngine } from '../sql/engine.ts'
 import { createSqlServer, type ExtraRoute } from '../sql/sql-server.ts'
-import { attentionLines, summarizeTable, summarizeTopic } from '../stream/status.ts'
+import type { Topic } from '../log/record.ts'
+import {
+  attentionLines,
+  summarizeTable,
+  summarizeTopic,
+  summarizeUnreadTopic,
+} from '../stream/status.ts'
 import { Stream } from '../stream/stream.ts'
 import { auditRunning } from './audit.ts'
 import { lineResponder } from './line-response.ts'
@@ -78,11 +84,12 @@ export async function startLake(options: RoleOptions): Promise<LakeRole> {
   return {
     sqlPort,
     activate: async (version) => stream.activate(await options.loadDefinition(version)),
-    status: async () => lakeStatus(stream, await attentionLines(stream, inspector)),
+    status: async () =>
+      lakeStatus(stream, await stream.reader.topics(), await attentionLines(stream, inspector)),
     async stop() {
       await server.close()
       const failed = await stream.stop()
-      const status = lakeStatus(stream, [])
+      const status = lakeStatus(stream, [], [])
       return [
         ...status.tables.map(
           (table) =>
@@ -104,10 +111,19 @@ function endProcess(options: RoleOptions, error: unknown): void {
   setImmediate(() => process.exit(1))
 }
 
-function lakeStatus(stream: Stream, attention: readonly string[]): LakeStatus {
+/** `known`: all topics of the log, also those that the definition does not read. */
+function lakeStatus(
+  stream: Stream,
+  known: readonly Topic[],
+  attention: readonly string[],
+): LakeStatus {
   const watermark = stream.reader.watermark()
+  const unread = known.filter((topic) => !stream.topics.some((read) => read.topic.id === topic.id))
   return {
-    topics: stream.topics.map((topic) => summarizeTopic(topic, watermark)),
+    topics: [
+      ...stream.topics.map((topic) => summarizeTopic(topic, watermark)),
+      ...unread.map((topic) => summarizeUnreadTopic(topic, watermark)),
+    ],
     tables: stream.tables.map((table) =>
       summarizeTable(
         stream.topics.find((topic) => topic.tables.includes(table)),
@@ -121,7 +137,7 @@ function lakeStatus(stream: Stream, attention: readonly string[]): LakeStatus {
 }
 
 function lakeMetrics(stream: Stream): Metric[] {
-  const { topics, tables } = lakeStatus(stream, [])
+  const { topics, tables } = lakeStatus(stream, [], [])
   const byTopic = (
     name: string,
     help: string,

@@ -1,6 +1,6 @@
 import { queryRows, type DuckDBConnection } from '../core/duckdb.ts'
-import type { Watermark } from '../log/record.ts'
-import { totalOf } from './ledger.ts'
+import type { PartitionWatermark, Topic, Watermark } from '../log/record.ts'
+import { noCounts, totalOf } from './ledger.ts'
 import type { Stream } from './stream.ts'
 import type { StreamTable } from './stream-table.ts'
 import type { TopicStream } from './topic-stream.ts'
@@ -27,13 +27,18 @@ export interface TableSummary {
   readonly lagRecords: number
 }
 
-/** Derived from offsets: the log's from the watermark, the stream's from its ledger. */
-export function summarizeTopic(topic: TopicStream, watermark: Watermark | undefined): TopicSummary {
-  const limits = watermark === undefined ? [] : [...topic.limits(watermark).values()]
-  const kept = limits.reduce(
+/** Acknowledged records that the log holds. */
+export function keptRecords(limits: readonly PartitionWatermark[]): number {
+  return limits.reduce(
     (sum, limit) => sum + limit.visibleOffset - limit.startOffset - limit.missingOffsets,
     0,
   )
+}
+
+/** Derived from offsets: the log's from the watermark, the stream's from its ledger. */
+export function summarizeTopic(topic: TopicStream, watermark: Watermark | undefined): TopicSummary {
+  const limits = watermark === undefined ? [] : [...topic.limits(watermark).values()]
+  const kept = keptRecords(limits)
   const counts = topic.ledger.counts
   const inFlight = kept - totalOf(counts)
   const uncounted = limits.reduce(
@@ -47,6 +52,13 @@ export function summarizeTopic(topic: TopicStream, watermark: Watermark | undefi
     inFlight,
     addsUp: inFlight >= 0 && inFlight <= uncounted,
   }
+}
+
+/** A topic that the definition does not read: all it holds is in no table. */
+export function summarizeUnreadTopic(topic: Topic, watermark: Watermark | undefined): TopicSummary {
+  const limits = (watermark?.partitions ?? []).filter((limit) => limit.topicId === topic.id)
+  const kept = keptRecords(limits)
+  return { name: topic.name, kept, ...noCounts, unrouted: kept, inFlight: 0, addsUp: true }
 }
 
 /** Offsets that the ledger has not counted: the records on the way are at most as many, and exactly as many where there is no gap. */

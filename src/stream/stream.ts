@@ -314,21 +314,16 @@ export class Stream {
   }
 
   #unattached(): boolean {
-    const topics = new Set([
-      ...(this.#definition?.topics ?? []).map((topic) => topic.name),
-      ...this.#tables.map((table) => table.definition.topic),
-    ])
-    return this.#topics.length < topics.size
+    return (
+      this.#topics.length < (this.#definition === undefined ? 0 : readTopics(this.#definition).size)
+    )
   }
 
   async #attachTopics(): Promise<void> {
     const definition = this.#definition
     if (definition === undefined) return
     const known = await this.reader.topics()
-    const names = new Set([
-      ...definition.topics.map((topic) => topic.name),
-      ...definition.tables.map((table) => table.topic),
-    ])
+    const names = readTopics(definition)
     const attached: TopicStream[] = []
     for (const name of names) {
       const running = this.#topics.find((topic) => topic.topic.name === name)
@@ -464,4 +459,9 @@ export class Stream {
     this.#options.onFatal(error)
     return false
   }
+}
+
+/** The topics that have events or tables. What others hold is in no table, whatever it is. */
+function readTopics(definition: Definition): ReadonlySet<string> {
+  return new Set([...definition.events, ...definition.tables].map(({ topic }) => topic))
 }

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { z } from 'zod'
-import { summarizeTopic } from '../../src/stream/status.ts'
+import { summarizeTopic, summarizeUnreadTopic } from '../../src/stream/status.ts'
 import { define, World } from './world.ts'
 
 const sword = {
@@ -365,4 +365,20 @@ test('names that differ only in case are read by their exact JSON key', async ()
   ])
   expect(await world.query('SELECT "Color" FROM "default".upper')).toEqual([{ Color: 'U' }])
   expect(await world.query('SELECT color FROM "default".lower')).toEqual([{ color: 'l' }])
+})
+
+test('what a topic without events or tables holds is in no table, and nothing of it is set aside', async () => {
+  await using world = await World.open()
+  const stream = await world.start(define({ ...base, topics: { raw: {} } }))
+  await world.append(['anything', '{"event_type":"x"}'], 'raw')
+  expect(await world.count('questlog.dead_letters')).toBe(0)
+  const topic = world.log.topic('raw')
+  if (topic === undefined) throw new Error('no topic')
+  expect(summarizeUnreadTopic(topic, stream.reader.watermark())).toMatchObject({
+    name: 'raw',
+    kept: 2,
+    unrouted: 2,
+    inFlight: 0,
+    addsUp: true,
+  })
 })
