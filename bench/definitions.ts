@@ -1,0 +1,66 @@
+import { eventFields } from './events.ts'
+
+/** The table of `batchDefinition`. */
+export const batchTable = 'purchases'
+/** Small, so that a round of seconds meets it: what does not grow beyond it does not grow in an hour. */
+export const backlogLimit = 128 * 1024 * 1024
+
+const jsonTypes = { VARCHAR: 'string', BIGINT: 'integer', DOUBLE: 'number' } as const
+
+const { event_type: _named, ...parameters } = eventFields
+
+const properties = Object.fromEntries(
+  Object.entries(parameters).map(([name, type]) => [name, { type: jsonTypes[type] }]),
+)
+
+/** One event type with typed parameters, one table; no route: it comes by `POST /events`. */
+export const batchDefinition = `
+import { defineConfig, event, table } from 'questlog'
+
+export default defineConfig({
+  settings: { backlogBytesMax: ${backlogLimit} },
+  events: {
+    purchase: event({ params: ${JSON.stringify({ type: 'object', properties })} }),
+  },
+  tables: { ${batchTable}: table({ from: 'purchase' }) },
+})
+`
+
+/** Event types with a route each, and a table for each; they commit often, so that every run has commits. */
+export function manyTablesDefinition(types: readonly string[]): string {
+  const events = types.map(
+    (type) =>
+      `${type}: event({ route: 'GET /${type}', reply: 'ok\\n', params: { type: 'object', properties: { number: { type: 'integer' } } } })`,
+  )
+  const tables = types.map((type) => `${type}: table({ from: '${type}', trigger: '2s' })`)
+  return `
+import { defineConfig, event, table } from 'questlog'
+
+export default defineConfig({
+  events: {
+    ${events.join(',\n    ')},
+  },
+  tables: {
+    ${tables.join(',\n    ')},
+  },
+})
+`
+}
+
+/** Tables of purchases that read a topic of their own, on which nothing lies: their rows are written before the start. */
+export function queryDefinition(names: readonly string[]): string {
+  return `
+import { defineConfig, event, table } from 'questlog'
+
+export default defineConfig({
+  topics: { past: {} },
+  events: {
+    purchase_sword: event({
+      topic: 'past',
+      params: { type: 'object', properties: { color: { type: 'string' }, damage: { type: 'integer' } } },
+    }),
+  },
+  tables: { ${names.map((name) => `${name}: table({ from: 'purchase_sword' })`).join(', ')} },
+})
+`
+}

@@ -1,0 +1,21 @@
+// The process of a load: takes one job as a message, runs it, answers with its result.
+import { runBatches } from './batch-load.ts'
+import { runGets } from './get-load.ts'
+import type { Job, LoadResult } from './jobs.ts'
+import { runMixed } from './mixed-load.ts'
+
+function run(job: Job): Promise<LoadResult> {
+  switch (job.kind) {
+    case 'get':
+      return runGets(job)
+    case 'batches':
+      return runBatches(job)
+    case 'mixed':
+      return runMixed(job)
+  }
+}
+
+process.once('message', (job) => {
+  // Sent by runLoad.
+  void run(job as Job).then((result) => process.send?.(result, () => process.exit()))
+})
