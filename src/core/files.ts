@@ -5,6 +5,7 @@ import {
   readFile,
   rename,
   stat,
+  statfs,
   unlink,
   link,
   type FileHandle,
@@ -67,6 +68,8 @@ export interface Files {
   list(path: string): Promise<string[]>
   /** Size in bytes, or undefined when there is no such file. */
   sizeOf(path: string): Promise<number | undefined>
+  /** Bytes that a file in this folder could still take, without what the system keeps for its administrator. */
+  freeBytes(path: string): Promise<number>
 }
 
 const fdatasyncAsync = promisify(fdatasync)
@@ -224,6 +227,10 @@ export const realFiles: Files = {
       if (systemErrorCode(error) === 'ENOENT') return undefined
       throw error
     }
+  },
+  async freeBytes(path) {
+    const { bavail, bsize } = await statfs(path)
+    return bavail * bsize
   },
 }
 

@@ -113,6 +113,18 @@ export const settingRows = {
     8 * GiB,
     'Most bytes of log that wait for the tables; more is answered 429.',
   ),
+  retentionCheckIntervalMs: whole(
+    10,
+    3_600_000,
+    10_000,
+    'How often the log looks for segments that retention removes.',
+  ),
+  freeBytesWarn: whole(
+    0,
+    1024 * 1024 * GiB,
+    GiB,
+    'When the disk of the data folder has less room than this, bytes, `questlog ps` says so.',
+  ),
   // Stream and lake
   pollIntervalMs: whole(1, 10_000, 20, 'How often the stream looks for new records.'),
   batchBytesMax: whole(64 * KiB, 256 * MiB, 8 * MiB, 'Most bytes of a micro-batch.'),

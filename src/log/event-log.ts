@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { isDeepStrictEqual } from 'node:util'
 import type { Clock } from '../core/clock.ts'
 import { QuestlogError, systemErrorCode } from '../core/errors.ts'
 import type { Files } from '../core/files.ts'
@@ -42,6 +43,12 @@ export interface EventLog {
   topic(name: string): Topic | undefined
   /** Resolves when the topic is durable and takes appends. TOPIC_EXISTS, TOPIC_INVALID, TOPIC_CONFIG_INVALID; OVERLOADED when the disk is full. */
   createTopic(spec: TopicSpec): Promise<Topic>
+  /** Gives a topic the configs that the definition declares. What the definition declared before and no longer does is as if it was never set. TOPIC_UNKNOWN, TOPIC_CONFIG_INVALID. */
+  declareConfigs(topic: string, configs: Readonly<Record<string, string>>): Promise<void>
+  /** The partitions of which retention would remove something now, and up to which offset. */
+  retentionDue(): readonly RetentionDue[]
+  /** Removes the sealed segments of a partition that end at or below an offset; resolves to how many. */
+  removeSegments(topicId: string, partition: number, belowOffset: number): Promise<number>
   /**
    * Appends records, in order, to one partition: that of the key, or with null one that stays the same until its next group commit.
    * Resolves when they are acknowledged under the `durability` setting and the watermark file shows them.
@@ -51,6 +58,14 @@ export interface EventLog {
   states(): readonly PartitionState[]
   /** Commits what waits, syncs, publishes, closes. Idempotent. */
   close(): Promise<void>
+}
+
+/** Segments that retention would remove: those below `startOffset`. */
+export interface RetentionDue {
+  readonly topic: string
+  readonly topicId: string
+  readonly partition: number
+  readonly startOffset: number
 }
 
 /**
@@ -76,7 +91,7 @@ export async function openEventLog(options: EventLogOptions): Promise<EventLog> 
 const unusableCodes = new Set(['EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'ENOSPC'])
 
 interface LiveTopic {
-  readonly topic: Topic
+  topic: StoredTopic
   readonly partitions: readonly Partition[]
   /** The partition that records without a key go to until its next commit begins. */
   sticky: number
@@ -157,6 +172,53 @@ class OpenLog implements EventLog {
     return topic
   }
 
+  declareConfigs(name: string, configs: Readonly<Record<string, string>>): Promise<void> {
+    const changed = this.#creating.then(() => this.#declareConfigs(name, configs))
+    this.#creating = changed.catch(() => {})
+    return changed
+  }
+
+  async #declareConfigs(name: string, declared: Readonly<Record<string, string>>): Promise<void> {
+    if (this.#closing) throw shuttingDown()
+    const live = this.#live.get(name)
+    if (live === undefined) throw unknownTopic(name)
+    checkTopic({ name, partitions: live.topic.partitions, configs: declared })
+    const names = Object.keys(declared)
+    const own = Object.entries(live.topic.configs).filter(
+      ([config]) => !(live.topic.declared ?? []).includes(config),
+    )
+    const topic: StoredTopic = {
+      ...live.topic,
+      configs: { ...Object.fromEntries(own), ...declared },
+      declared: names,
+    }
+    const isSame = isDeepStrictEqual(
+      [topic.configs, names],
+      [live.topic.configs, live.topic.declared ?? []],
+    )
+    if (isSame) return
+    await this.#meta.put(topic)
+    live.topic = topic
+    for (const partition of live.partitions) partition.configure(topic)
+  }
+
+  retentionDue(): readonly RetentionDue[] {
+    const nowMs = this.#options.clock.nowMs()
+    return [...this.#live.values()].flatMap(({ topic, partitions }) =>
+      partitions.flatMap((live, partition) => {
+        const startOffset = live.dueStart(nowMs)
+        return startOffset > live.watermark().startOffset
+          ? [{ topic: topic.name, topicId: topic.id, partition, startOffset }]
+          : []
+      }),
+    )
+  }
+
+  async removeSegments(topicId: string, partition: number, belowOffset: number): Promise<number> {
+    const live = [...this.#live.values()].find(({ topic }) => topic.id === topicId)
+    return (await live?.partitions[partition]?.remove(belowOffset)) ?? 0
+  }
+
   #checkTaken(name: string, partitions: number): void {
     if (this.#live.has(name))
       throw new QuestlogError('TOPIC_EXISTS', `topic ${name} exists`, { topic: name })
@@ -181,7 +243,7 @@ class OpenLog implements EventLog {
       )
   }
 
-  async #openTopic(topic: Topic, published: Watermark | undefined): Promise<void> {
+  async #openTopic(topic: StoredTopic, published: Watermark | undefined): Promise<void> {
     const recovered: RecoveredPartition[] = []
     try {
       for (let partition = 0; partition < topic.partitions; partition++)
@@ -235,8 +297,7 @@ class OpenLog implements EventLog {
   ): Promise<Appended> {
     if (this.#closing) throw shuttingDown()
     const live = this.#live.get(topic)
-    if (live === undefined)
-      throw new QuestlogError('TOPIC_UNKNOWN', `there is no topic ${topic}`, { topic })
+    if (live === undefined) throw unknownTopic(topic)
     if (records.length === 0)
       throw new QuestlogError('REQUEST_MALFORMED', 'an append needs at least one record', { topic })
     const { partitions } = live
@@ -282,6 +343,10 @@ function stickyPartition({ partitions, sticky }: LiveTopic): Partition | undefin
   if (current?.offline === null) return current
   const inTurn = [...partitions.slice(sticky), ...partitions.slice(0, sticky)]
   return inTurn.find((partition) => partition.offline === null) ?? current
+}
+
+function unknownTopic(topic: string): QuestlogError {
+  return new QuestlogError('TOPIC_UNKNOWN', `there is no topic ${topic}`, { topic })
 }
 
 function shuttingDown(): QuestlogError {

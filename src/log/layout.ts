@@ -34,6 +34,16 @@ export function indexPath(segment: string): string {
   return segment.replace(/\.log$/, '.index')
 }
 
+/** `<folder>/start`. */
+export function startPath(folder: string): string {
+  return join(folder, 'start')
+}
+
+/** Base offset of a segment or index by its name; Infinity for any other file. */
+export function baseOffsetOf(name: string): number {
+  return /^\d{20}\.(log|index)$/.test(name) ? Number(name.slice(0, 20)) : Infinity
+}
+
 /** Base offsets of the segments in a folder, ascending. */
 export async function listSegments(files: Files, folder: string): Promise<number[]> {
   const names = await files.list(folder)

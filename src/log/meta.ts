@@ -15,6 +15,8 @@ const entryHeaderBytes = 8
 /** A topic as the meta file keeps it. */
 export interface StoredTopic extends Topic {
   readonly createdAtMs: number
+  /** Names of the configs that the definition has set; absent = none. */
+  readonly declared?: readonly string[]
 }
 
 /** What the bytes of a meta file say. */

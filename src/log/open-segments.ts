@@ -53,19 +53,20 @@ export class OpenSegments {
 
   async #dropOldest(): Promise<void> {
     const excess = this.#entries.size - this.#max
-    if (excess > 0) await this.#drop([...this.#entries.keys()].slice(0, excess))
+    if (excess > 0) await this.drop([...this.#entries.keys()].slice(0, excess))
   }
 
   /** Closes what is open in a folder; the next use opens it anew. */
   async forget(folder: string): Promise<void> {
-    await this.#drop([...this.#entries.keys()].filter((path) => path.startsWith(`${folder}/`)))
+    await this.drop([...this.#entries.keys()].filter((path) => path.startsWith(`${folder}/`)))
   }
 
   async close(): Promise<void> {
-    await this.#drop([...this.#entries.keys()])
+    await this.drop([...this.#entries.keys()])
   }
 
-  async #drop(paths: readonly string[]): Promise<void> {
+  /** Closes these, each when its last user is done. */
+  async drop(paths: readonly string[]): Promise<void> {
     for (const path of paths) {
       const entry = this.#entries.get(path)
       if (entry === undefined) continue

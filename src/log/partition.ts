@@ -5,6 +5,7 @@ import type { Files } from '../core/files.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Settings } from '../core/settings.ts'
 import { isDiskFull } from './failures.ts'
+import { writeLogStart } from './log-start.ts'
 import {
   batchOverheadBytes,
   planBatches,
@@ -14,6 +15,8 @@ import {
 } from './record-batch.ts'
 import type { Appended, NewRecord, PartitionState, PartitionWatermark, Topic } from './record.ts'
 import type { RecoveredPartition } from './recovery.ts'
+import { countDue, countRecords, retentionLimits, unlinkIndex, unlinkSegment } from './retention.ts'
+import type { SegmentExtent } from './segment-index.ts'
 import { SegmentWriter } from './segment-writer.ts'
 import { topicNumber } from './topic.ts'
 
@@ -23,6 +26,7 @@ export interface PartitionOptions {
   readonly logger: Logger
   readonly settings: Settings
   readonly folder: string
+  /** As the topic is when the partition is opened; `configure` brings later configs. */
   readonly topic: Topic
   readonly partition: number
   /** Called when a group commit begins: appends from now on are in the next one. */
@@ -42,13 +46,17 @@ interface PendingAppend {
 /** One partition. Appends that arrive while a commit runs wait and go together into the next one: no timer, the sync itself is the clock. */
 export class Partition {
   readonly #options: PartitionOptions
-  readonly #recovered: RecoveredPartition
   readonly #writer: SegmentWriter
-  readonly #messageBytesMax: number
-  readonly #segmentBytesMax: number
+  #configs: Topic['configs']
+  #messageBytesMax: number
+  #segmentBytesMax: number
   readonly #stopping = new AbortController()
   readonly #queue: PendingAppend[] = []
   #pendingBytes = 0
+  #start: { offset: number; missingOffsets: number; removedRecords: number }
+  /** First offsets of segments that are removed but whose files are still there. */
+  #leftovers: readonly number[] = []
+  #removing: Promise<unknown> = Promise.resolve()
   #lastTimestampMs: number
   #visible: { offset: number; segmentBaseOffset: number; position: number }
   #offline: string | null = null
@@ -60,13 +68,17 @@ export class Partition {
   constructor(options: PartitionOptions, recovered: RecoveredPartition) {
     const { files, logger, folder, topic, settings } = options
     this.#options = options
-    this.#recovered = recovered
+    this.#start = {
+      offset: recovered.startOffset,
+      missingOffsets: recovered.missingOffsets,
+      removedRecords: recovered.removedRecords,
+    }
+    this.#configs = topic.configs
     this.#messageBytesMax = topicNumber(topic, 'max.message.bytes', settings.messageBytesMax)
     this.#segmentBytesMax = topicNumber(topic, 'segment.bytes', settings.segmentBytesMax)
     const synchronous = settings.durability === 'fsync'
-    const segmentBytesMax = this.#segmentBytesMax
-    const own = { files, logger, folder, segmentBytesMax, synchronous }
-    this.#writer = new SegmentWriter(own, recovered)
+    const own = { files, logger, folder, synchronous }
+    this.#writer = new SegmentWriter(own, this.#segmentLimits(), recovered)
     this.#lastTimestampMs = recovered.lastTimestampMs
     this.#visible = this.#end()
   }
@@ -74,6 +86,20 @@ export class Partition {
   /** Why it takes no appends until the next start; null when it does. */
   get offline(): string | null {
     return this.#offline
+  }
+
+  /** Goes on with other configs of the topic. */
+  configure(topic: Topic): void {
+    const { settings } = this.#options
+    this.#configs = topic.configs
+    this.#messageBytesMax = topicNumber(topic, 'max.message.bytes', settings.messageBytesMax)
+    this.#segmentBytesMax = topicNumber(topic, 'segment.bytes', settings.segmentBytesMax)
+    this.#writer.setLimits(this.#segmentLimits())
+  }
+
+  /** A segment is also sealed after the time that retention keeps it, so that what is old can go although little comes in. */
+  #segmentLimits() {
+    return { bytes: this.#segmentBytesMax, ageMs: retentionLimits(this.#configs).ageMs }
   }
 
   /** See EventLog.append. */
@@ -154,6 +180,7 @@ export class Partition {
       await this.#writer.write(
         fitsOne ? [groups] : planBatches(groups, this.#messageBytesMax),
         bytes,
+        appends.at(-1)?.group.timestampMs ?? 0,
       )
     } catch (error) {
       if (this.#writer.failure === undefined && isDiskFull(error)) return this.#diskIsFull(error)
@@ -219,7 +246,7 @@ export class Partition {
   watermark(): PartitionWatermark {
     const { topic, partition } = this.#options
     const { offset, segmentBaseOffset, position } = this.#visible
-    const { startOffset, missingOffsets } = this.#recovered
+    const { offset: startOffset, missingOffsets, removedRecords } = this.#start
     return {
       topicId: topic.id,
       partition,
@@ -229,12 +256,13 @@ export class Partition {
       position,
       startOffset,
       missingOffsets,
+      removedRecords,
       offline: this.#offline !== null,
     }
   }
 
   state(): PartitionState {
-    const { topicId, partition, startOffset, visibleOffset, syncedOffset, missingOffsets } =
+    const { topicId, partition, startOffset, visibleOffset, syncedOffset, ...counts } =
       this.watermark()
     return {
       topic: this.#options.topic.name,
@@ -244,11 +272,78 @@ export class Partition {
       endOffset: this.#writer.endOffset,
       visibleOffset,
       syncedOffset,
-      missingOffsets,
+      missingOffsets: counts.missingOffsets,
+      removedRecords: counts.removedRecords,
       bytes: this.#writer.bytes,
       pendingBytes: this.#pendingBytes,
       offline: this.#offline,
     }
+  }
+
+  /** The start that the topic's retention asks for at this time; the present one when nothing is due. */
+  dueStart(nowMs: number): number {
+    const { sealed, bytes, startOffset } = this.#writer
+    const count = countDue(sealed, bytes, retentionLimits(this.#configs), nowMs)
+    return count === 0 ? startOffset : (sealed[count]?.baseOffset ?? this.#activeBase())
+  }
+
+  #activeBase(): number {
+    return this.#writer.end.segmentBaseOffset
+  }
+
+  /** Removes the sealed segments that end at or below an offset, oldest first; resolves to how many. One removal at a time; nothing while offline. */
+  remove(belowOffset: number): Promise<number> {
+    const removed = this.#removing.then(() => this.#remove(belowOffset))
+    this.#removing = removed.catch(() => {})
+    return removed
+  }
+
+  async #remove(belowOffset: number): Promise<number> {
+    if (this.#offline !== null || this.#closed !== undefined) return 0
+    const { files, folder, logger } = this.#options
+    const { sealed } = this.#writer
+    const kept = sealed.findIndex(({ endOffset }) => endOffset > belowOffset)
+    const removed = sealed.slice(0, kept === -1 ? sealed.length : kept)
+    for (const { baseOffset } of removed) await unlinkIndex(files, folder, baseOffset)
+    if (removed.length > 0) {
+      // One more may have been sealed meanwhile.
+      const startOffset = this.#writer.sealed[removed.length]?.baseOffset ?? this.#activeBase()
+      await this.#moveStart(startOffset, removed)
+      logger.info('retention removed segments', {
+        ...this.#facts(),
+        segments: removed.length,
+        startOffset,
+      })
+    }
+    await this.#unlinkLeftovers()
+    return removed.length
+  }
+
+  /** Durable before any file goes: a segment below the start is removed, whether its file is still there or not. */
+  async #moveStart(startOffset: number, removed: readonly SegmentExtent[]): Promise<void> {
+    const { files, folder } = this.#options
+    const records = countRecords(removed)
+    const start = {
+      offset: startOffset,
+      missingOffsets: this.#start.missingOffsets - (startOffset - this.#start.offset - records),
+      removedRecords: this.#start.removedRecords + records,
+    }
+    await writeLogStart(files, folder, { startOffset, removedRecords: start.removedRecords })
+    this.#start = start
+    this.#writer.forget(removed.length)
+    this.#leftovers = [...this.#leftovers, ...removed.map(({ baseOffset }) => baseOffset)]
+  }
+
+  async #unlinkLeftovers(): Promise<void> {
+    const { files, folder } = this.#options
+    if (this.#leftovers.length === 0) return
+    // Readers are told first, so that none of them looks for a file that goes.
+    if (this.#publish() !== undefined) return
+    for (const baseOffset of this.#leftovers) {
+      await unlinkSegment(files, folder, baseOffset)
+      this.#leftovers = this.#leftovers.slice(1)
+    }
+    await files.syncFolder(folder)
   }
 
   /** For good; gives the reason. The watermark tells it to the next start, which then trusts the disk only. */
@@ -291,6 +386,7 @@ export class Partition {
     await this.#commits
     this.#stopping.abort('the log is closing')
     await this.#backgroundSyncs
+    await this.#removing
     if (this.#offline === null && this.#writer.syncedOffset < this.#writer.endOffset)
       await this.#syncAndPublish()
     await this.#writer.close()

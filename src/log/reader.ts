@@ -76,7 +76,7 @@ export class LogReader {
   /**
    * Whole batches from the one that contains `fromOffset`, or the next one after a gap, up to the watermark `upTo`; about `maxBytes`, at least one batch.
    * The records of the first batch that lie before `fromOffset` are the caller's to skip. Batches are views into one read.
-   * OFFSET_OUT_OF_RANGE below `startOffset` or above `visibleOffset`; LOG_DAMAGED with the place when a batch in the range is bad.
+   * OFFSET_OUT_OF_RANGE below `startOffset` (also when retention has moved it since `upTo` was read) or above `visibleOffset`; LOG_DAMAGED with the place when a batch in the range is bad.
    */
   async read(
     topic: Topic,
@@ -87,10 +87,11 @@ export class LogReader {
   ): Promise<LogSlice> {
     const { startOffset, visibleOffset } = upTo
     if (fromOffset < startOffset || fromOffset > visibleOffset)
-      throw new QuestlogError(
-        'OFFSET_OUT_OF_RANGE',
-        `topic ${topic.name}, partition ${partition} holds offsets from ${startOffset} to ${visibleOffset}, not ${fromOffset}`,
-        { topic: topic.name, partition, offset: fromOffset },
+      throw outOfRange(
+        topic.name,
+        partition,
+        fromOffset,
+        `holds offsets from ${startOffset} to ${visibleOffset}`,
       )
     const found = await this.#find(topic, partition, fromOffset, upTo, maxBytes)
     return found ?? { batches: [], nextOffset: visibleOffset, bytes: 0 }
@@ -104,7 +105,10 @@ export class LogReader {
     upTo: PartitionWatermark,
   ): Promise<{ segment: string; position: number } | undefined> {
     if (offset < upTo.startOffset || offset >= upTo.visibleOffset) return undefined
-    const found = await this.#find(topic, partition, offset, upTo, 1)
+    const found = await this.#find(topic, partition, offset, upTo, 1).catch((error: unknown) => {
+      if (error instanceof QuestlogError && error.code === 'OFFSET_OUT_OF_RANGE') return undefined
+      throw error
+    })
     const first = found?.batches[0]
     if (found === undefined || first === undefined || first.baseOffset > offset) return undefined
     return { segment: found.segment, position: found.position }
@@ -120,6 +124,19 @@ export class LogReader {
   async close(): Promise<void> {
     this.#watermark.close()
     await this.#segments.close()
+  }
+
+  /** Closes the segments of a partition that retention has removed: as long as one is open, the disk does not get its room back. */
+  async releaseRemoved(topic: Topic, partition: number, startOffset: number): Promise<void> {
+    const folder = partitionFolder(this.#folder, topic.name, partition)
+    const bases = this.#bases.get(folder) ?? []
+    const removed = bases.filter((base) => base < startOffset)
+    if (removed.length === 0) return
+    this.#bases.set(
+      folder,
+      bases.filter((base) => base >= startOffset),
+    )
+    await this.#segments.drop(removed.map((base) => segmentPath(folder, base)))
   }
 
   /** What fails is tried once more with files opened anew: a restart with --repair may have replaced them. */
@@ -138,7 +155,13 @@ export class LogReader {
     } catch {
       this.#bases.delete(folder)
       await this.#segments.forget(folder)
-      return this.#search(search)
+      return this.#search(search).catch((error: unknown) => {
+        // Removed while it was being opened: the watermark says so before the file goes.
+        const now = this.#watermark
+          .read()
+          ?.partitions.find((each) => each.topicId === topic.id && each.partition === partition)
+        throw now !== undefined && now.startOffset > offset ? removedOffset(search) : error
+      })
     }
   }
 
@@ -146,7 +169,8 @@ export class LogReader {
     const { folder, offset, upTo } = search
     const bases = await this.#segmentsUpTo(folder, upTo.segmentBaseOffset)
     const first = bases.findLastIndex((base) => base <= offset)
-    for (const base of bases.slice(Math.max(0, first))) {
+    if (first === -1) throw removedOffset(search)
+    for (const base of bases.slice(first)) {
       if (base > upTo.segmentBaseOffset) break
       const path = segmentPath(folder, base)
       const found = await this.#segments.use(
@@ -175,6 +199,18 @@ export class LogReader {
     const index = sealed ? await loadIndex(this.#files, path, place) : undefined
     return index ?? new SegmentIndex(base)
   }
+}
+
+function outOfRange(topic: string, partition: number, offset: number, why: string): QuestlogError {
+  return new QuestlogError(
+    'OFFSET_OUT_OF_RANGE',
+    `topic ${topic}, partition ${partition} ${why}, not ${offset}`,
+    { topic, partition, offset },
+  )
+}
+
+function removedOffset({ topic, upTo, offset }: Search): QuestlogError {
+  return outOfRange(topic, upTo.partition, offset, 'begins later since retention moved its start')
 }
 
 /** Batches of one segment from the offset on; none when the segment ends before it. */

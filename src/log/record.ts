@@ -53,6 +53,8 @@ export interface PartitionWatermark {
   readonly startOffset: number
   /** Offsets in [startOffset, visibleOffset) that hold no record: accounted gaps of a restart or a repair. kept = visibleOffset - startOffset - missingOffsets. */
   readonly missingOffsets: number
+  /** Records that retention has removed: they lay below `startOffset`. */
+  readonly removedRecords: number
   /** The partition takes no more appends until the next start: a write or sync failed. */
   readonly offline: boolean
 }
@@ -75,6 +77,7 @@ export interface PartitionState {
   readonly visibleOffset: number
   readonly syncedOffset: number
   readonly missingOffsets: number
+  readonly removedRecords: number
   /** Bytes of its segments. */
   readonly bytes: number
   /** Bytes that wait for their commit. */

@@ -1,8 +1,10 @@
 import { dirname, join } from 'node:path'
+import type { Clock } from '../core/clock.ts'
 import type { AppendFile, Files } from '../core/files.ts'
 import type { Logger } from '../core/logger.ts'
 import { damagedLog } from './failures.ts'
-import { indexPath, listSegments, segmentPath } from './layout.ts'
+import { baseOffsetOf, indexPath, listSegments, segmentPath } from './layout.ts'
+import { readLogStart, type LogStart } from './log-start.ts'
 import type { PartitionWatermark } from './record.ts'
 import { findBatchAfter, loadIndex, scanSegment } from './segment.ts'
 import { SegmentIndex, type Place, type SegmentExtent } from './segment-index.ts'
@@ -11,6 +13,7 @@ const copyChunkBytes = 4 * 1024 * 1024
 
 export interface RecoveryOptions {
   readonly files: Files
+  readonly clock: Clock
   readonly logger: Logger
   readonly folder: string
   readonly topic: string
@@ -32,12 +35,14 @@ export interface ActiveSegment {
 
 export interface RecoveredPartition {
   readonly active: ActiveSegment
-  /** Bytes of the sealed segments. */
-  readonly sealedBytes: number
+  /** The sealed segments, oldest first. */
+  readonly sealed: readonly SegmentExtent[]
   /** First offset of the first segment. */
   readonly startOffset: number
   /** Offsets between segments that hold no record. Only a restart or a repair makes such gaps, a roll never. */
   readonly missingOffsets: number
+  /** Records that retention has removed. */
+  readonly removedRecords: number
   /** Record time of the last record. */
   readonly lastTimestampMs: number
 }
@@ -51,6 +56,8 @@ export async function recoverPartition(options: RecoveryOptions): Promise<Recove
   await files.makeFolder(folder)
   for (const name of await files.list(folder))
     if (name.endsWith('.new')) await files.unlink(join(folder, name))
+  const start = await readLogStart(files, folder, options.repair)
+  await finishRemoval(options, start)
   const before: SegmentExtent[] = []
   let last: SegmentIndex | undefined
   let bases = await listSegments(files, folder)
@@ -69,7 +76,17 @@ export async function recoverPartition(options: RecoveryOptions): Promise<Recove
       placeIn(options, last ?? new SegmentIndex(0)),
       `the log ends at offset ${end}, but everything below ${syncedOffset} was synced`,
     )
-  return openActive(options, before, last, Math.max(end, options.floor, visibleOffset))
+  const restartOffset = Math.max(end, options.floor, visibleOffset, start.startOffset)
+  const recovered = await openActive(options, before, last, restartOffset)
+  return { ...recovered, removedRecords: start.removedRecords }
+}
+
+/** Removes the segments that retention had already taken from the log when the last run ended. */
+async function finishRemoval({ files, folder }: RecoveryOptions, start: LogStart): Promise<void> {
+  const names = await files.list(folder)
+  const removed = names.filter((name) => baseOffsetOf(name) < start.startOffset)
+  for (const name of removed) await files.unlink(join(folder, name))
+  if (removed.length > 0) await files.syncFolder(folder)
 }
 
 async function openActive(
@@ -77,7 +94,7 @@ async function openActive(
   before: readonly SegmentExtent[],
   last: SegmentIndex | undefined,
   restartOffset: number,
-): Promise<RecoveredPartition> {
+): Promise<Omit<RecoveredPartition, 'removedRecords'>> {
   const { files, folder } = options
   if (last !== undefined && options.published?.offline === true) {
     // After a failed sync the page cache may show bytes that the disk does not have: they are written once more.
@@ -91,18 +108,24 @@ async function openActive(
     // Offsets are never given twice: the gap lies between two segments and shows in their names.
     await file?.close()
     if (last?.endPosition === 0) await files.unlink(segmentPath(folder, last.baseOffset))
-    else if (last !== undefined) sealed.push(last.extent)
+    else if (last !== undefined) sealed.push(sealNow(options, last).extent)
     index = new SegmentIndex(restartOffset)
     file = await openAt(options, index)
   }
   await files.syncFolder(folder)
   return {
     active: { file, index },
-    sealedBytes: sealed.reduce((bytes, extent) => bytes + extent.endPosition, 0),
+    sealed,
     startOffset: (sealed[0] ?? index).baseOffset,
     missingOffsets: countMissing([...sealed, index]),
     lastTimestampMs: sealed.concat(index).findLast(hasRecords)?.lastTimestampMs ?? 0,
   }
+}
+
+/** A scan does not tell when a segment was written: at the latest now, whatever time a client gave its records. */
+function sealNow({ clock }: RecoveryOptions, index: SegmentIndex): SegmentIndex {
+  index.written(clock.nowMs())
+  return index
 }
 
 const hasRecords = (extent: SegmentExtent) => extent.endOffset > extent.baseOffset
@@ -174,7 +197,7 @@ async function checkSegment(
         throw damagedLog(placeIn(options, index), 'the bytes there are no valid record batch')
       await setAside(options, index, size, next)
       if (next?.offset === base) return await checkSegment(options, base, last)
-    } else if (!last) await writeIndex(files, path, index)
+    } else if (!last) await writeIndex(files, path, sealNow(options, index))
     return index
   } finally {
     await file.close()

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { crc32c } from '@node-rs/crc32'
 import { readInt64, writeInt64 } from './int64.ts'
 import type { RecordBatch } from './record-batch.ts'
@@ -17,12 +18,16 @@ export interface SegmentExtent {
   readonly endPosition: number
   /** `maxTimestamp` of the last batch; -1 when there is none. */
   readonly lastTimestampMs: number
+  /** When the last batch was written, by the clock of the log and never that of a client; -1 when that is not known. */
+  readonly writtenAtMs: number
 }
 
 const entryEveryBytes = 4096
 const magicText = 'QLIX'
-const currentVersion = 1
-const headerBytes = 44
+const currentVersion = 2
+const headerBytes = 52
+/** Version 1 had no time of writing: only the collector wrote, and its record time is the arrival. */
+const headerBytesBefore = 44
 const entryBytes = 8
 const crcBytes = 4
 
@@ -36,7 +41,9 @@ export class SegmentIndex implements SegmentExtent {
   readonly #positions: number[] = []
   #endOffset: number
   #endPosition = 0
+  #firstTimestampMs = -1
   #lastTimestampMs = -1
+  #writtenAtMs = -1
 
   constructor(baseOffset: number) {
     this.baseOffset = baseOffset
@@ -55,10 +62,36 @@ export class SegmentIndex implements SegmentExtent {
     return this.#lastTimestampMs
   }
 
+  /** `baseTimestamp` of the first batch; -1 when there is none, or when the index was read from a file. */
+  get firstTimestampMs(): number {
+    return this.#firstTimestampMs
+  }
+
+  get writtenAtMs(): number {
+    return this.#writtenAtMs
+  }
+
+  /** Notes that the last batch was written at this time. */
+  written(atMs: number): void {
+    this.#writtenAtMs = Math.max(this.#writtenAtMs, atMs)
+  }
+
   /** The ends without the entries, for keeping. */
   get extent(): SegmentExtent {
-    const { baseOffset, endOffset, endPosition, lastTimestampMs } = this
-    return { baseOffset, endOffset, endPosition, lastTimestampMs }
+    const { baseOffset, endOffset, endPosition, lastTimestampMs, writtenAtMs } = this
+    return { baseOffset, endOffset, endPosition, lastTimestampMs, writtenAtMs }
+  }
+
+  /** Whether the other index says the same of the same bytes. */
+  agrees(other: SegmentIndex): boolean {
+    return (
+      this.baseOffset === other.baseOffset &&
+      this.#endOffset === other.#endOffset &&
+      this.#endPosition === other.#endPosition &&
+      this.#lastTimestampMs === other.#lastTimestampMs &&
+      isDeepStrictEqual(this.#offsets, other.#offsets) &&
+      isDeepStrictEqual(this.#positions, other.#positions)
+    )
   }
 
   /** Adds a batch that starts at the known end; any other is already known, or can't be placed yet. */
@@ -69,6 +102,7 @@ export class SegmentIndex implements SegmentExtent {
       this.#offsets.push(batch.baseOffset)
       this.#positions.push(position)
     }
+    if (this.#endPosition === 0) this.#firstTimestampMs = batch.baseTimestampMs
     this.#endOffset = batch.nextOffset
     this.#endPosition = position + batch.bytes.length
     this.#lastTimestampMs = batch.maxTimestampMs
@@ -100,7 +134,8 @@ export class SegmentIndex implements SegmentExtent {
     writeInt64(bytes, 16, this.#endOffset)
     writeInt64(bytes, 24, this.#endPosition)
     writeInt64(bytes, 32, this.#lastTimestampMs)
-    bytes.writeUInt32BE(count, 40)
+    writeInt64(bytes, 40, this.#writtenAtMs)
+    bytes.writeUInt32BE(count, headerBytes - 4)
     for (let index = 0; index < count; index++) {
       bytes.writeUInt32BE((this.#offsets[index] ?? 0) - this.baseOffset, headerBytes + index * 8)
       bytes.writeUInt32BE(this.#positions[index] ?? 0, headerBytes + index * 8 + 4)
@@ -113,20 +148,24 @@ export class SegmentIndex implements SegmentExtent {
   /** The index in these bytes; undefined when they are not a whole index, of a version that is known, of the segment with this base offset: then it is made anew by a scan. */
   static decode(bytes: Buffer, baseOffset: number): SegmentIndex | undefined {
     const crcAt = bytes.length - crcBytes
-    if (crcAt < headerBytes || bytes.toString('latin1', 0, 4) !== magicText) return undefined
-    if (bytes.readUInt32BE(4) !== currentVersion) return undefined
+    if (crcAt < headerBytesBefore || bytes.toString('latin1', 0, 4) !== magicText) return undefined
+    const version = bytes.readUInt32BE(4)
+    if (version !== currentVersion && version !== currentVersion - 1) return undefined
+    const entriesAt = version === currentVersion ? headerBytes : headerBytesBefore
+    if (crcAt < entriesAt) return undefined
     if (crc32c(bytes.subarray(0, crcAt)) !== bytes.readUInt32BE(crcAt)) return undefined
-    const count = bytes.readUInt32BE(40)
-    if (readInt64(bytes, 8) !== baseOffset || headerBytes + count * entryBytes !== crcAt)
+    const count = bytes.readUInt32BE(entriesAt - 4)
+    if (readInt64(bytes, 8) !== baseOffset || entriesAt + count * entryBytes !== crcAt)
       return undefined
     const index = new SegmentIndex(baseOffset)
-    for (let at = headerBytes; at < crcAt; at += entryBytes) {
+    for (let at = entriesAt; at < crcAt; at += entryBytes) {
       index.#offsets.push(baseOffset + bytes.readUInt32BE(at))
       index.#positions.push(bytes.readUInt32BE(at + 4))
     }
     index.#endOffset = readInt64(bytes, 16)
     index.#endPosition = readInt64(bytes, 24)
     index.#lastTimestampMs = readInt64(bytes, 32)
+    index.#writtenAtMs = version === currentVersion ? readInt64(bytes, 40) : index.#lastTimestampMs
     return index
   }
 }

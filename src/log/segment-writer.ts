@@ -4,15 +4,21 @@ import { isDiskFull } from './failures.ts'
 import { segmentPath } from './layout.ts'
 import { encodeBatch, type RecordBatch, type RecordGroup } from './record-batch.ts'
 import { writeIndex, type ActiveSegment, type RecoveredPartition } from './recovery.ts'
-import { SegmentIndex } from './segment-index.ts'
+import { SegmentIndex, type SegmentExtent } from './segment-index.ts'
 
 export interface SegmentWriterOptions {
   readonly files: Files
   readonly logger: Logger
   readonly folder: string
-  readonly segmentBytesMax: number
   /** Whether write() returns only when everything is synced. */
   readonly synchronous: boolean
+}
+
+/** When a segment is sealed. */
+export interface SegmentLimits {
+  readonly bytes: number
+  /** By the record time of its first record; null = by size only. */
+  readonly ageMs: number | null
 }
 
 /**
@@ -24,15 +30,19 @@ export class SegmentWriter {
   #active: ActiveSegment
   #endOffset: number
   #syncedOffset: number
+  #limits: SegmentLimits
+  #sealed: readonly SegmentExtent[]
   #sealedBytes: number
   #mustRoll = false
   #syncing: Promise<void> = Promise.resolve()
   #failure: unknown
 
-  constructor(options: SegmentWriterOptions, recovered: RecoveredPartition) {
+  constructor(options: SegmentWriterOptions, limits: SegmentLimits, recovered: RecoveredPartition) {
     this.#options = options
+    this.#limits = limits
     this.#active = recovered.active
-    this.#sealedBytes = recovered.sealedBytes
+    this.#sealed = recovered.sealed
+    this.#sealedBytes = bytesOf(recovered.sealed)
     this.#endOffset = recovered.active.index.endOffset
     this.#syncedOffset = this.#endOffset
   }
@@ -51,6 +61,16 @@ export class SegmentWriter {
     return this.#sealedBytes + this.#active.index.endPosition
   }
 
+  /** The sealed segments, oldest first. */
+  get sealed(): readonly SegmentExtent[] {
+    return this.#sealed
+  }
+
+  /** First offset that the segments hold. */
+  get startOffset(): number {
+    return (this.#sealed[0] ?? this.#active.index).baseOffset
+  }
+
   /** Where `endOffset` lies. */
   get end(): { segmentBaseOffset: number; position: number } {
     const { baseOffset, endPosition } = this.#active.index
@@ -62,12 +82,26 @@ export class SegmentWriter {
     return this.#failure
   }
 
+  setLimits(limits: SegmentLimits): void {
+    this.#limits = limits
+  }
+
+  /** Forgets the oldest sealed segments. */
+  forget(count: number): void {
+    this.#sealedBytes -= bytesOf(this.#sealed.slice(0, count))
+    this.#sealed = this.#sealed.slice(count)
+  }
+
   /**
-   * Writes a batch for each part of `plan` into one segment; `bytes` is their size, at most. Throws when that failed: with `failure` set for good,
+   * Writes a batch for each part of `plan` into one segment; `bytes` is their size, at most, `nowMs` the log's time. Throws when that failed: with `failure` set for good,
    * otherwise the disk was full, nothing was kept and it can be tried again.
    */
-  async write(plan: readonly (readonly RecordGroup[])[], bytes: number): Promise<void> {
-    if (this.#rollDue(bytes)) await this.#roll()
+  async write(
+    plan: readonly (readonly RecordGroup[])[],
+    bytes: number,
+    nowMs: number,
+  ): Promise<void> {
+    if (this.#rollDue(bytes, nowMs)) await this.#roll(nowMs)
     const written: RecordBatch[] = []
     let offset = this.#endOffset
     for (const groups of plan) {
@@ -80,6 +114,7 @@ export class SegmentWriter {
     if (this.#failure !== undefined) throw this.#failure // of a sync beside
     const { index } = this.#active
     for (const batch of written) index.note(batch, index.endPosition)
+    index.written(nowMs)
     this.#endOffset = offset
     if (this.#options.synchronous) this.#syncedOffset = offset
   }
@@ -96,15 +131,15 @@ export class SegmentWriter {
     }
   }
 
-  #rollDue(bytes: number): boolean {
-    const { endPosition } = this.#active.index
-    return (
-      this.#mustRoll || (endPosition > 0 && endPosition + bytes > this.#options.segmentBytesMax)
-    )
+  #rollDue(bytes: number, nowMs: number): boolean {
+    const { endPosition, firstTimestampMs } = this.#active.index
+    if (this.#mustRoll || endPosition === 0) return this.#mustRoll
+    const { bytes: bytesMax, ageMs } = this.#limits
+    return endPosition + bytes > bytesMax || (ageMs !== null && nowMs - firstTimestampMs > ageMs)
   }
 
   /** Seals the active segment and begins the next: the old one synced and the new name durable before anything goes into it. */
-  async #roll(): Promise<void> {
+  async #roll(nowMs: number): Promise<void> {
     const { files, folder, logger } = this.#options
     const old = this.#active
     // Once begun it is finished, if need be by a later write: a file of the next name may be there already.
@@ -116,6 +151,8 @@ export class SegmentWriter {
       throw error
     })
     this.#active = { file, index: new SegmentIndex(this.#endOffset) }
+    if (old.index.writtenAtMs < 0) old.index.written(nowMs) // by the run before this one
+    this.#sealed = [...this.#sealed, old.index.extent]
     this.#sealedBytes += old.index.endPosition
     await this.#syncing // one beside may still use the old file
     await this.#orFail(old.file.close())
@@ -151,4 +188,8 @@ export class SegmentWriter {
   close(): Promise<void> {
     return this.#active.file.close()
   }
+}
+
+function bytesOf(segments: readonly SegmentExtent[]): number {
+  return segments.reduce((bytes, { endPosition }) => bytes + endPosition, 0)
 }

@@ -5,10 +5,12 @@ import { readInt64, writeInt64 } from './int64.ts'
 import type { PartitionWatermark, Watermark } from './record.ts'
 
 // docs/internals/log-format.md, "Watermark file": magic 4 · version 4 · incarnation 16 · sequence 8 · count 4 · entries · CRC-32C 4.
+// An entry of version 1 ends before removedRecords.
 const magicText = 'QLWM'
-const currentVersion = 1
+const currentVersion = 2
 const headerBytes = 36
-const entryBytes = 72
+const entryBytes = 80
+const entryBytesBefore = 72
 const offlineFlag = 1
 const crcBytes = 4
 /** A torn read is repeated this often before the last good reading is given instead. */
@@ -44,6 +46,7 @@ export class WatermarkWriter {
     writeInt64(this.#bytes, at + 32, watermark.startOffset)
     writeInt64(this.#bytes, at + 40, watermark.missingOffsets)
     this.#bytes.writeUInt32BE(watermark.offline ? offlineFlag : 0, at + 48)
+    writeInt64(this.#bytes, at + 52, watermark.removedRecords)
   }
 
   #addSlot(key: string, { topicId, partition }: PartitionWatermark): number {
@@ -111,16 +114,19 @@ function watermarkBytes(bytes: Buffer, path: string): number | undefined {
   if (bytes.toString('latin1', 0, 4) !== magicText) return undefined
   const version = bytes.readUInt32BE(4)
   if (version > currentVersion) throw unknownFormat(path, version)
-  const crcAt = headerBytes + bytes.readUInt32BE(32) * entryBytes
+  const crcAt = headerBytes + bytes.readUInt32BE(32) * entrySize(version)
   if (crcAt + crcBytes > bytes.length) return undefined
   if (crc32c(bytes.subarray(0, crcAt)) !== bytes.readUInt32BE(crcAt)) return undefined
   return crcAt + crcBytes
 }
 
+const entrySize = (version: number) => (version < currentVersion ? entryBytesBefore : entryBytes)
+
 function decode(bytes: Buffer): Watermark {
   const partitions: PartitionWatermark[] = []
+  const size = entrySize(bytes.readUInt32BE(4))
   for (let slot = 0; slot < bytes.readUInt32BE(32); slot++) {
-    const at = headerBytes + slot * entryBytes
+    const at = headerBytes + slot * size
     partitions.push({
       topicId: readUuid(bytes, at),
       partition: bytes.readUInt32BE(at + 16),
@@ -131,6 +137,7 @@ function decode(bytes: Buffer): Watermark {
       startOffset: readInt64(bytes, at + 52),
       missingOffsets: readInt64(bytes, at + 60),
       offline: (bytes.readUInt32BE(at + 68) & offlineFlag) !== 0,
+      removedRecords: size === entryBytes ? readInt64(bytes, at + 72) : 0,
     })
   }
   return { incarnation: readUuid(bytes, 8), partitions }

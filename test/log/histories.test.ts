@@ -19,6 +19,9 @@ class History {
   readonly seen = new Map<string, string>()
   readonly sent = new Set<string>()
   readonly partitions: number
+  /** Partition → offset up to which retention was allowed to remove. */
+  readonly gates = new Map<number, number>()
+  readonly retains: boolean
   lossAllowed = false
   faulty = false
   #next = 0
@@ -27,6 +30,7 @@ class History {
     this.files = new SimulatedFiles({ seed })
     this.random = seededRandom(seed + 1)
     this.partitions = this.random.pick([1, 1, 2])
+    this.retains = this.random.chance(0.4)
     this.settings = {
       durability,
       segmentBytesMax: this.random.pick([300, 800, 5000]),
@@ -43,6 +47,7 @@ class History {
       for (let round = 0; round < rounds && !this.files.stopped; round++) {
         await Promise.all(Array.from({ length: 1 + this.random.below(5) }, () => this.#append(log)))
         this.clock.advance(this.random.below(700))
+        if (this.retains) await this.#retain(log)
       }
       if (this.random.chance(0.3)) await log.close().catch(() => {})
     }
@@ -59,6 +64,7 @@ class History {
     try {
       const log = await openLog(this.files, { settings: this.settings, clock: this.clock })
       await createEvents(log, this.partitions)
+      if (this.retains) await log.declareConfigs('events', { 'retention.bytes': '600' })
       return log
     } catch (error) {
       // A disk that fails may keep the log from opening, but what it holds is not damaged by that.
@@ -66,6 +72,19 @@ class History {
       if (this.files.stopped || (this.faulty && !damaged)) return undefined
       throw error
     }
+  }
+
+  /** Removes what is due, up to a gate like the one that tables are; beside an append. */
+  async #retain(log: EventLog): Promise<void> {
+    const appending = this.#append(log)
+    for (const { topicId, partition, startOffset } of log.retentionDue()) {
+      const gate = startOffset - this.random.below(8)
+      this.gates.set(partition, Math.max(gate, this.gates.get(partition) ?? 0))
+      await log.removeSegments(topicId, partition, gate).catch((error: unknown) => {
+        if (!this.files.stopped && !this.faulty) throw error
+      })
+    }
+    await appending
   }
 
   async #append(log: EventLog): Promise<void> {
@@ -90,6 +109,7 @@ class History {
     const log = await openLog(this.files, { settings: this.settings, clock: this.clock })
     const topic = log.topic('events')
     const found = new Map<string, { partition: number; offset: number }>()
+    const starts: number[] = []
     for (let partition = 0; partition < (topic?.partitions ?? 0); partition++) {
       if (topic === undefined) break
       let last = -1
@@ -112,10 +132,18 @@ class History {
       if (state === undefined) throw new Error('no state')
       expect(state.visibleOffset - state.startOffset - state.missingOffsets).toBe(records.length)
       expect(state.syncedOffset).toBe(state.visibleOffset)
+      if (!this.lossAllowed) {
+        expect(state.startOffset).toBeLessThanOrEqual(this.gates.get(partition) ?? 0)
+        expect(state.removedRecords).toBe(state.startOffset)
+      }
+      starts.push(state.startOffset)
     }
-    for (const [value, place] of this.acknowledged)
-      if (!this.lossAllowed || found.has(value))
+    for (const [value, place] of this.acknowledged) {
+      const isRemoved = place.offset < (starts[place.partition] ?? 0)
+      if (isRemoved) expect(found.has(value)).toBe(false)
+      else if (!this.lossAllowed || found.has(value))
         expect(found.get(value), `${value} was acknowledged`).toEqual(place)
+    }
     await log.close()
   }
 }

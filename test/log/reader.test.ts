@@ -161,6 +161,7 @@ describe('watermark', () => {
     position: 5,
     startOffset: 1,
     missingOffsets: 2,
+    removedRecords: 2 ** 44,
     offline: false,
   })
   const memory = () => {
@@ -231,5 +232,6 @@ function methodsOf(files: SimulatedFiles) {
     makeFolder: files.makeFolder.bind(files),
     list: files.list.bind(files),
     sizeOf: files.sizeOf.bind(files),
+    freeBytes: files.freeBytes.bind(files),
   }
 }

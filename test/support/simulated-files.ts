@@ -305,6 +305,10 @@ export class SimulatedFiles implements Files {
     return this.#names.get(path)?.content.length
   }
 
+  async freeBytes(): Promise<number> {
+    return Math.max(0, this.capacityBytes - this.#usedBytes())
+  }
+
   /** Every path there is now, for a look from outside. */
   paths(): string[] {
     return [...this.#names.keys()].sort()

@@ -1,0 +1,60 @@
+import { crc32c } from '@node-rs/crc32'
+import { QuestlogError } from '../core/errors.ts'
+import { replaceFile, type Files } from '../core/files.ts'
+import { unknownFormat } from './failures.ts'
+import { readInt64, writeInt64 } from './int64.ts'
+import { startPath } from './layout.ts'
+
+/** What retention has removed of a partition. */
+export interface LogStart {
+  /** Segments that begin below it are removed, also those whose file is still there. */
+  readonly startOffset: number
+  /** Records that were in them. */
+  readonly removedRecords: number
+}
+
+/** Nothing was ever removed. */
+export const firstStart: LogStart = { startOffset: 0, removedRecords: 0 }
+
+// docs/internals/log-format.md, "Start file": magic 4 · version 4 · startOffset 8 · removedRecords 8 · CRC-32C 4.
+const magicText = 'QLST'
+const currentVersion = 1
+const crcAt = 24
+const fileBytes = crcAt + 4
+
+/** Reads the start file of a partition's folder. LOG_DAMAGED when it is bad, unless `repair`: then nothing is known to be removed; FORMAT_UNKNOWN for a later version. */
+export async function readLogStart(
+  files: Files,
+  folder: string,
+  repair = false,
+): Promise<LogStart> {
+  const path = startPath(folder)
+  if ((await files.sizeOf(path)) === undefined) return firstStart
+  const bytes = await files.readAll(path)
+  const whole = bytes.length >= 8 && bytes.toString('latin1', 0, 4) === magicText
+  if (whole && bytes.readUInt32BE(4) > currentVersion)
+    throw unknownFormat(path, bytes.readUInt32BE(4))
+  const good =
+    whole &&
+    bytes.length === fileBytes &&
+    crc32c(bytes.subarray(0, crcAt)) === bytes.readUInt32BE(crcAt)
+  if (good) return { startOffset: readInt64(bytes, 8), removedRecords: readInt64(bytes, 16) }
+  if (repair) return firstStart
+  throw new QuestlogError(
+    'LOG_DAMAGED',
+    `${path} is damaged: it says which segments retention has removed`,
+    { file: path, position: 0 },
+    { hint: '`questlog up --repair` goes on with the segments that are there' },
+  )
+}
+
+/** Replaces the start file, durably. */
+export async function writeLogStart(files: Files, folder: string, start: LogStart): Promise<void> {
+  const bytes = Buffer.alloc(fileBytes)
+  bytes.write(magicText, 0, 'latin1')
+  bytes.writeUInt32BE(currentVersion, 4)
+  writeInt64(bytes, 8, start.startOffset)
+  writeInt64(bytes, 16, start.removedRecords)
+  bytes.writeUInt32BE(crc32c(bytes.subarray(0, crcAt)), crcAt)
+  await replaceFile(files, startPath(folder), bytes)
+}
