@@ -2,6 +2,7 @@ import { dirname, join } from 'node:path'
 import { realClock } from '../core/clock.ts'
 import { QuestlogError, systemErrorCode } from '../core/errors.ts'
 import { realFiles } from '../core/files.ts'
+import { createLogLineWriter } from '../core/host.ts'
 import { acquireLock, type ProcessLock } from '../core/lock.ts'
 import { createLogger, type Logger } from '../core/logger.ts'
 import { resolveSettings } from '../core/settings.ts'
@@ -38,11 +39,7 @@ async function startRole(name: RoleName, options: RoleOptions): Promise<Role> {
 /** The life of a role's process: takes its lock, starts, answers the supervisor, stops. Ends the process. */
 export async function runRole(given: RoleArguments): Promise<void> {
   process.title = `questlog ${given.role}`
-  const logger = createLogger(
-    given.role,
-    () => realClock.nowMs(),
-    (line) => process.stderr.write(`${line}\n`),
-  )
+  const logger = createLogger(given.role, () => realClock.nowMs(), createLogLineWriter(2))
   const host = new RoleHost(given, logger)
   process.on('message', (message) => void host.receive(message))
   process.on('disconnect', () => void host.stopOrphan())

@@ -16,6 +16,7 @@ import {
   watch,
   write,
   writeFileSync,
+  writeSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -96,6 +97,24 @@ export function openLogFile(path: string, bytesMax: number): number {
 
 export function closeFile(fd: number): void {
   closeSync(fd)
+}
+
+/**
+ * Writes lines to an open log file at once. On a full disk lines are lost, and the first one that fits again starts a line of its own: what comes
+ * after stays readable. (A stream of Node would drop that one as well.)
+ */
+export function createLogLineWriter(fd: number): (line: string) => void {
+  let torn = false
+  return (line) => {
+    const bytes = Buffer.from(`${torn ? '\n' : ''}${line}\n`)
+    let written = 0
+    try {
+      while (written < bytes.length) written += writeSync(fd, bytes, written)
+      torn = false
+    } catch {
+      torn ||= written > 0
+    }
+  }
 }
 
 /** Size and time of change of each file, as one text: another text means that something was saved. */

@@ -6,6 +6,7 @@ import type { Files } from '../core/files.ts'
 import { duckdbType, quoteName, quoteText } from '../plan/columns.ts'
 import { lowerBound, upperBound } from './bounds.ts'
 import { dataFolder } from './location.ts'
+import { removeLeftovers } from './leftovers.ts'
 import type { DataFile, FileMetrics, LiveFile } from './manifest.ts'
 import { fieldIdsSql, leavesOf, readSchemaSql, type TableSchema } from './schema.ts'
 import type { LakeTable } from './table.ts'
@@ -24,24 +25,31 @@ export async function writeDataFiles(options: {
 }): Promise<readonly DataFile[]> {
   const { connection, files, table, relation, batchId } = options
   const written: DataFile[] = []
-  for (const { day, condition } of await daysOf(connection, table, relation)) {
-    const folder = dataFolder(table.folder, table.dayColumn === null ? null : { day })
-    await files.makeFolder(folder)
-    const name = `${batchId.replace(/[^\w.-]/g, '_')}-${written.length}-${randomUUID()}.parquet`
-    const path = join(folder, name)
-    const [row] = await queryRows(connection, copySql(table, relation, condition, path))
-    if (row === undefined) throw new Error(`COPY to ${path} returned no statistics`)
-    await files.syncFile(path)
-    await files.syncFolder(folder)
-    written.push({
-      path,
-      recordCount: Number(row['count']),
-      sizeBytes: Number(row['file_size_bytes']),
-      day,
-      metrics: metricsOf(table.schema, row['column_statistics'] ?? []),
-    })
+  const paths: string[] = []
+  try {
+    for (const { day, condition } of await daysOf(connection, table, relation)) {
+      const folder = dataFolder(table.folder, table.dayColumn === null ? null : { day })
+      await files.makeFolder(folder)
+      const name = `${batchId.replace(/[^\w.-]/g, '_')}-${written.length}-${randomUUID()}.parquet`
+      const path = join(folder, name)
+      paths.push(path)
+      const [row] = await queryRows(connection, copySql(table, relation, condition, path))
+      if (row === undefined) throw new Error(`COPY to ${path} returned no statistics`)
+      await files.syncFile(path)
+      await files.syncFolder(folder)
+      written.push({
+        path,
+        recordCount: Number(row['count']),
+        sizeBytes: Number(row['file_size_bytes']),
+        day,
+        metrics: metricsOf(table.schema, row['column_statistics'] ?? []),
+      })
+    }
+    return written
+  } catch (error) {
+    await removeLeftovers(files, paths)
+    throw error
   }
-  return written
 }
 
 /**

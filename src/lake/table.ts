@@ -11,6 +11,7 @@ import {
   type NextVersion,
   type PendingFile,
 } from './append.ts'
+import { removeLeftovers } from './leftovers.ts'
 import { locationOf, metadataFolder } from './location.ts'
 import { isLive, liveFile, readManifest, type DataFile, type LiveFile } from './manifest.ts'
 import { readManifestList, type ManifestFile } from './manifest-list.ts'
@@ -272,8 +273,17 @@ class IcebergTable implements LakeTable {
         ? next.metadata
         : asSuccessor(next.metadata, previous, nextTimestampMs(old, clock.nowMs()))
     const staged = stagedPath(folder)
-    await writeAll(files, [...next.pending, { path: staged, bytes: encodeMetadata(metadata) }])
-    await files.syncFolder(folder)
+    const pending = [...next.pending, { path: staged, bytes: encodeMetadata(metadata) }]
+    try {
+      await writeAll(files, pending)
+      await files.syncFolder(folder)
+    } catch (error) {
+      await removeLeftovers(
+        files,
+        pending.map(({ path }) => path),
+      )
+      throw error
+    }
 
     const version = base + 1
     const linked = await linkVersion(files, folder, staged, version).catch(asFailure)

@@ -443,12 +443,12 @@ export class Stream {
     }
   }
 
+  /** The ledger can be counted again: that it can't be stored, on a full disk, ends nothing. */
   async #saveLedgers(): Promise<void> {
+    const { files, dataFolder, logger } = this.#options
     const current = new Map(this.#topics.map((topic) => [topic.topic.id, topic.ledger]))
-    await saveLedgers(
-      this.#options.files,
-      join(this.#options.dataFolder, 'lake', 'ledger'),
-      current,
+    await saveLedgers(files, join(dataFolder, 'lake', 'ledger'), current).catch((error: unknown) =>
+      logger.warn('the ledger could not be stored; it is counted again when needed', { error }),
     )
   }
 

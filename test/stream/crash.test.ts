@@ -1,6 +1,9 @@
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { z } from 'zod'
 import { auditRunning } from '../../src/app/audit.ts'
+import { realFiles } from '../../src/core/files.ts'
 import { FailingFiles } from './failing-files.ts'
 import { define, World } from './world.ts'
 
@@ -103,6 +106,57 @@ test('a table that can not be committed stays visible, says why, and stops no ot
   failing.refuses = () => false
   while (swords !== undefined && swords.failure !== null) await world.query('SELECT 1')
   expect(await world.count('"default".sword_purchases')).toBe(sent)
+  await expectEachOnce(world)
+})
+
+test('without room for a commit nothing ends: rows stay visible, failed attempts leave nothing behind, and it goes on when there is room', async () => {
+  const failing = new FailingFiles()
+  await using world = await World.open({
+    files: failing.files,
+    settings: { commitRetryDelayMs: 10 },
+  })
+  const stream = await world.start(
+    define({
+      events: { join_guild: {} },
+      tables: { join_guilds: { from: 'join_guild', trigger: '100ms' } },
+    }),
+  )
+  const [guilds] = stream.tables
+  failing.refuses = (path) => /ledger|metadata\.json\.tmp/.test(path)
+  await world.append([{ event_type: 'join_guild' }])
+  while ((guilds?.failure?.attempts ?? 0) < 3) await world.query('SELECT 1')
+  expect(world.fatal).toBeUndefined()
+  expect(await world.count('"default".join_guilds')).toBe(1)
+  const written = await readdir(join(guilds?.lake.folder ?? '', 'metadata'))
+  expect(written.filter((name) => name.endsWith('.avro'))).toEqual([])
+  failing.refuses = () => false
+  while (guilds?.lake.recordCount === 0) await world.query('SELECT 1')
+  await expectEachOnce(world)
+})
+
+test('a data file that could not be made durable is not left behind', async () => {
+  let full = true
+  const syncFile = async (path: string) => {
+    if (full) throw Object.assign(new Error(`ENOSPC: ${path}`), { code: 'ENOSPC' })
+    await realFiles.syncFile(path)
+  }
+  await using world = await World.open({
+    files: { ...realFiles, syncFile },
+    settings: { commitRetryDelayMs: 10 },
+  })
+  const stream = await world.start(
+    define({
+      events: { join_guild: {} },
+      tables: { join_guilds: { from: 'join_guild', trigger: '100ms' } },
+    }),
+  )
+  const [guilds] = stream.tables
+  await world.append([{ event_type: 'join_guild' }])
+  while ((guilds?.failure?.attempts ?? 0) < 2) await world.query('SELECT 1')
+  full = false
+  while (guilds?.lake.recordCount === 0) await world.query('SELECT 1')
+  const names = await readdir(join(guilds?.lake.folder ?? '', 'data'), { recursive: true })
+  expect(names.filter((name) => name.endsWith('.parquet'))).toHaveLength(1)
   await expectEachOnce(world)
 })
 
