@@ -1,8 +1,9 @@
 import { join } from 'node:path'
-import { openDuckdb } from '../core/duckdb.ts'
+import type { DuckDBInstance } from '@duckdb/node-api'
+import { openDuckdb, type DuckDBConnection } from '../core/duckdb.ts'
 import type { Metric } from '../core/metrics.ts'
 import { createSqlEngine } from '../sql/engine.ts'
-import { createSqlServer, type ExtraRoute } from '../sql/sql-server.ts'
+import { createSqlServer, type SqlServer } from '../sql/sql-server.ts'
 import type { Topic } from '../log/record.ts'
 import {
   attentionLines,
@@ -11,6 +12,7 @@ import {
   summarizeUnreadTopic,
 } from '../stream/status.ts'
 import { Stream } from '../stream/stream.ts'
+import type { StreamTable } from '../stream/stream-table.ts'
 import { auditRunning } from './audit.ts'
 import { lineResponder } from './line-response.ts'
 import type { LakeRole, LakeStatus, RoleOptions } from './roles.ts'
@@ -19,13 +21,13 @@ import { whereIs } from './where.ts'
 /** Starts the lake process's parts: DuckDB, the stream into the tables, and the SQL endpoint. */
 export async function startLake(options: RoleOptions): Promise<LakeRole> {
   const { settings, files, clock, logger, data } = options
-  const lakeFolder = join(data, 'lake')
   const instance = await openDuckdb({
     memoryMiB: settings.duckdbMemoryMiB,
     threads: settings.duckdbThreads,
     temporaryFolder: join(data, 'run', 'duckdb-temp'),
     temporaryMiB: settings.duckdbTempMiB,
   })
+  const onFatal = (error: unknown) => endProcess(options, error)
   const stream = await Stream.open({
     instance,
     files,
@@ -33,42 +35,49 @@ export async function startLake(options: RoleOptions): Promise<LakeRole> {
     logger,
     settings,
     dataFolder: data,
-    onFatal: (error) => endProcess(options, error),
+    onFatal,
   })
   await stream.activate(options.definition)
-  const leases = new Set<symbol>()
+  const inspector = await instance.connect()
+  const server = await openServer(options, instance, stream, inspector)
+  stream.start()
+  return {
+    sqlPort: await server.listen(options.host, options.port),
+    activate: async (version) => stream.activate(await options.loadDefinition(version)),
+    status: async () =>
+      lakeStatus(stream, await stream.reader.topics(), await attentionLines(stream, inspector)),
+    async stop() {
+      await server.close()
+      return whatIsKept(join(data, 'lake'), stream, await stream.stop())
+    },
+  }
+}
+
+async function openServer(
+  options: RoleOptions,
+  instance: DuckDBInstance,
+  stream: Stream,
+  inspector: DuckDBConnection,
+): Promise<SqlServer> {
+  const { settings, files, clock, logger, data, host } = options
+  const { namespace } = options.definition
+  const lakeFolder = join(data, 'lake')
   const engine = await createSqlEngine({
     instance,
-    namespace: options.definition.namespace,
+    namespace,
     settings,
     clock,
     logger,
     lakeFolder,
-    source: {
-      caughtUp: (tables, signal) => stream.caughtUp(tables, signal),
-      lease() {
-        const lease = Symbol('lease')
-        leases.add(lease)
-        return { release: () => void leases.delete(lease) }
-      },
-    },
+    source: stream,
   })
-  const inspector = await instance.connect()
-  const extraRoutes = new Map<string, ExtraRoute>([
-    [
-      'GET /_questlog/where',
-      lineResponder((url, write) =>
-        whereIs(stream, inspector, url.searchParams.get('receipt') ?? '', write),
-      ),
-    ],
-    [
-      'GET /_questlog/audit',
-      lineResponder((_url, write) => auditRunning(stream, instance, files, data, write)),
-    ],
-  ])
-  const server = createSqlServer({
+  const where = lineResponder((url, write) =>
+    whereIs(stream, inspector, url.searchParams.get('receipt') ?? '', write),
+  )
+  const audit = lineResponder((_url, write) => auditRunning(stream, instance, files, data, write))
+  return createSqlServer({
     engine,
-    host: options.host,
+    host,
     settings,
     clock,
     logger,
@@ -77,31 +86,25 @@ export async function startLake(options: RoleOptions): Promise<LakeRole> {
       reasons: [...stream.failures].map(([topic, failure]) => `topic ${topic}: ${failure.reason}`),
     }),
     metrics: () => lakeMetrics(stream),
-    extraRoutes,
+    extraRoutes: new Map([
+      ['GET /_questlog/where', where],
+      ['GET /_questlog/audit', audit],
+    ]),
   })
-  stream.start()
-  const sqlPort = await server.listen(options.host, options.port)
-  return {
-    sqlPort,
-    activate: async (version) => stream.activate(await options.loadDefinition(version)),
-    status: async () =>
-      lakeStatus(stream, await stream.reader.topics(), await attentionLines(stream, inspector)),
-    async stop() {
-      await server.close()
-      const failed = await stream.stop()
-      const status = lakeStatus(stream, [], [])
-      return [
-        ...status.tables.map(
-          (table) =>
-            `table ${table.namespace}.${table.name}: ${table.rows.toLocaleString('en-US')} rows in ${join(lakeFolder, table.namespace, table.name)}`,
-        ),
-        ...failed.map(
-          (table) =>
-            `table ${table.definition.name} could not be committed: ${table.failure?.reason ?? 'unknown'}; its events are on the log and are read again at the next start`,
-        ),
-      ]
-    },
-  }
+}
+
+/** Lines for `down`. */
+function whatIsKept(lakeFolder: string, stream: Stream, failed: readonly StreamTable[]): string[] {
+  const { tables } = lakeStatus(stream, [], [])
+  const kept = tables.map(
+    ({ namespace, name, rows }) =>
+      `table ${namespace}.${name}: ${rows.toLocaleString('en-US')} rows in ${join(lakeFolder, namespace, name)}`,
+  )
+  const lost = failed.map(
+    ({ definition, failure }) =>
+      `table ${definition.name} could not be committed: ${failure?.reason ?? 'unknown'}; its events are on the log and are read again at the next start`,
+  )
+  return [...kept, ...lost]
 }
 
 /** What is in memory can't be trusted any more: the supervisor starts the process anew, and it reads on from what is committed. */
@@ -151,8 +154,13 @@ function lakeMetrics(stream: Stream): Metric[] {
   return [
     byTopic(
       'questlog_kept_records',
-      'Records on the log that were acknowledged.',
+      'Records that were acknowledged, those that retention has removed included.',
       (topic) => topic.kept,
+    ),
+    byTopic(
+      'questlog_removed_records',
+      'Kept records that retention has removed from the log.',
+      (topic) => topic.removed,
     ),
     byTopic(
       'questlog_in_tables_records',
@@ -175,6 +183,12 @@ function lakeMetrics(stream: Stream): Metric[] {
       'Records on the way to their tables.',
       (topic) => topic.inFlight,
     ),
+    {
+      name: 'questlog_leases',
+      help: 'Statements that hold the data files of their views.',
+      type: 'gauge',
+      values: [{ value: stream.leases }],
+    },
     {
       name: 'questlog_table_rows',
       help: 'Rows of a table, fresh ones included.',

@@ -1,4 +1,5 @@
 import { queryRows, type DuckDBConnection } from '../core/duckdb.ts'
+import { QuestlogError } from '../core/errors.ts'
 import { parseOffsets } from '../lake/offsets.ts'
 import { decodeRecords } from '../log/record-batch.ts'
 import type { PartitionWatermark } from '../log/record.ts'
@@ -10,6 +11,7 @@ import type { Stream } from '../stream/stream.ts'
 import { rulesSinceProperty } from '../stream/table-set.ts'
 import type { StreamTable } from '../stream/stream-table.ts'
 import type { TopicStream } from '../stream/topic-stream.ts'
+import { RemovedAudit } from './removed-audit.ts'
 
 /** Records that are compared at once, in bytes of log. */
 const chunkBytes = 4 * 1024 * 1024
@@ -32,8 +34,11 @@ export interface TopicAuditParts {
 
 /** Counts one topic again and compares it, record by record, with its tables and dead letters. */
 export class TopicAudit {
+  /** Of the records that were read. */
   counts: LedgerCounts = noCounts
   records = 0
+  /** Of those that retention has removed: in tables, set aside, and the rest: filtered or in no table. */
+  removed = { inTables: 0, deadLetters: 0, rest: 0 }
   readonly #stream: Stream
   readonly #topic: TopicStream
   readonly #tables: readonly StreamTable[]
@@ -42,6 +47,7 @@ export class TopicAudit {
   readonly #found = new Map<string, { total: number; offsets: string[] }>()
   readonly #everDeclared: ReadonlySet<string>
   readonly #ledgerBefore: LedgerCounts
+  readonly #gone: RemovedAudit
   #kept = 0
 
   constructor({ stream, topic, readable, connection, everDeclared }: TopicAuditParts) {
@@ -52,13 +58,24 @@ export class TopicAudit {
     this.#staging = new Staging(connection, topic.conversion)
     this.#everDeclared = everDeclared
     this.#ledgerBefore = topic.ledger.counts
+    this.#gone = new RemovedAudit(topic.ledger)
   }
 
   async scan(limit: PartitionWatermark): Promise<void> {
-    const { topic } = this.#topic
     this.#kept += limit.visibleOffset - limit.startOffset - limit.missingOffsets
+    this.#gone.before(limit)
+    let last = limit
+    let recordsAtLast = this.records
     for (let from = limit.startOffset; from < limit.visibleOffset;) {
-      const read = await this.#stream.reader.read(topic, limit.partition, from, limit, chunkBytes)
+      const read = await this.#read(limit, from)
+      if (read === undefined) {
+        const now = this.#limitNow(limit)
+        this.#kept -= this.#gone.meanwhile(last, now, from, this.records - recordsAtLast)
+        last = now
+        recordsAtLast = this.records
+        from = now.startOffset
+        continue
+      }
       if (read.nextOffset <= from) break
       const records = read.batches
         .flatMap((batch) => decodeRecords(batch))
@@ -72,6 +89,39 @@ export class TopicAudit {
       )
       from = read.nextOffset
     }
+  }
+
+  /** Undefined when retention has removed what lies there since the audit began. */
+  async #read(limit: PartitionWatermark, from: number) {
+    const { topic } = this.#topic
+    const { reader } = this.#stream
+    try {
+      return await reader.read(topic, limit.partition, from, limit, chunkBytes)
+    } catch (error) {
+      const isRemoved = error instanceof QuestlogError && error.code === 'OFFSET_OUT_OF_RANGE'
+      if (isRemoved && this.#limitNow(limit).startOffset > from) return undefined
+      throw error
+    }
+  }
+
+  #limitNow(limit: PartitionWatermark): PartitionWatermark {
+    const watermark = this.#stream.reader.watermark()
+    const limits = watermark === undefined ? undefined : this.#topic.limits(watermark)
+    return limits?.get(limit.partition) ?? limit
+  }
+
+  /** Looks for what retention has removed in the tables and dead letters. */
+  async countRemoved(): Promise<void> {
+    const name = this.#topic.topic.name
+    const found = await this.#gone.count(
+      this.#connection,
+      name,
+      this.#tables,
+      (table, partition, offsetsSql) => this.#note('twice in', table, partition, offsetsSql),
+    )
+    const rest = this.#gone.records - found.inTables - found.deadLetters
+    this.removed = { ...found, rest: Math.max(0, rest) }
+    if (rest < 0) this.#add('not on the log, nor was ever removed from it, but in tables', -rest, [])
   }
 
   close(): void {
@@ -89,7 +139,7 @@ export class TopicAudit {
         `${this.#topic.topic.name}: the log says ${this.#kept} records, ${this.records} were read`,
       )
     const whole =
-      totalOf(this.#ledgerBefore) === this.records &&
+      totalOf(this.#ledgerBefore) === this.records + this.#gone.records &&
       this.#tables.length === this.#topic.tables.length
     if (whole) lines.push(...this.#againstLedger())
     return lines
@@ -102,7 +152,13 @@ export class TopicAudit {
       'set aside': counts.deadLetters,
       'filtered or in no table': counts.filtered + counts.unrouted,
     })
-    const counted = new Map(Object.entries(parts(this.counts)))
+    const counted = new Map(
+      Object.entries(
+        parts(
+          addCounts(this.counts, { ...this.removed, filtered: this.removed.rest, unrouted: 0 }),
+        ),
+      ),
+    )
     return Object.entries(parts(this.#ledgerBefore))
       .filter(([name, count]) => counted.get(name) !== count)
       .map(
@@ -197,7 +253,7 @@ export class TopicAudit {
     )
     const total = Number(row?.['n'] ?? 0)
     const offsets = Array.isArray(row?.['offsets'])
-      ? row['offsets'].map((offset) => `${this.#topic.topic.name}/${partition}/${String(offset)}`)
+      ? row['offsets'].map((offset) => `${this.#topic.topic.name}/${partition}/${Number(offset)}`)
       : []
     if (total > 0) this.#add(`${kind} table ${table.definition.name}`, total, offsets)
   }

@@ -1,4 +1,4 @@
-import { queryRows, type DuckDBConnection } from '../core/duckdb.ts'
+import { cellText, queryRows, type DuckDBConnection } from '../core/duckdb.ts'
 import { QuestlogError } from '../core/errors.ts'
 import { quoteText } from '../plan/columns.ts'
 import type { Stream } from '../stream/stream.ts'
@@ -37,6 +37,12 @@ export async function whereIs(
   if (offset >= limit.visibleOffset) {
     await write(`${receipt}: not answered; the log ends at offset ${limit.visibleOffset}`)
     return 1
+  }
+  if (offset < limit.startOffset) {
+    await write(`on disk: no longer; retention has moved the start of the log to offset ${limit.startOffset}`)
+    await writeTables(topic, connection, partition, offset, write)
+    await writeDeadLetters(connection, name, partition, offset, write)
+    return 0
   }
   const place = await stream.reader.locate(topic.topic, partition, offset, limit)
   if (place === undefined) {
@@ -96,6 +102,6 @@ async function writeDeadLetters(
   )
   for (const row of rows)
     await write(
-      `set aside${row['table'] === null ? '' : ` by table ${String(row['table'])}`}: ${String(row['reason'])}`,
+      `set aside${row['table'] === null ? '' : ` by table ${cellText(row, 'table')}`}: ${cellText(row, 'reason')}`,
     )
 }

@@ -42,6 +42,12 @@ export async function queryRows(
   return reader.convertRowObjects(JsonDuckDBValueConverter)
 }
 
+/** A value of such a row as text; `null` as "null". */
+export function cellText(row: Readonly<Record<string, Json>> | undefined, name: string): string {
+  const value = row?.[name] ?? null
+  return typeof value === 'string' ? value : JSON.stringify(value)
+}
+
 /** Runs `work` in one transaction: committed when it resolves, rolled back when it throws. */
 export async function inTransaction<T>(
   connection: DuckDBConnection,

@@ -67,11 +67,6 @@ export interface TableDefinition {
   readonly from: 'earliest' | 'latest'
 }
 
-/** The event with this type, if it is declared. */
-export function findEvent(definition: Definition, type: string): EventDefinition | undefined {
-  return definition.events.find((event) => event.type === type)
-}
-
 /** The types that a table takes, in the order of the definition. */
 export function tableEventTypes(definition: Definition, table: TableDefinition): readonly string[] {
   return (

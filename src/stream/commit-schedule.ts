@@ -17,6 +17,8 @@ export interface CommitScheduleOptions {
   readonly clock: Clock
   readonly logger: Logger
   readonly settings: Settings
+  /** All topics that are read now: the fresh dead letters are theirs together. */
+  readonly topics: () => readonly TopicStream[]
   /** Resolves when everything that the tables of the topic have inserted is synced on the log. */
   readonly syncLog: (topic: TopicStream) => Promise<void>
 }
@@ -65,15 +67,14 @@ export class CommitSchedule {
       await committer.commit(deadLetters)
       await committer.freeze([
         ...(deadLetters.fresh.currentRows > 0
-          ? [{ table: deadLetters, properties: () => this.#setAsideProperties(tables) }]
+          ? [{ table: deadLetters, properties: () => this.#setAsideProperties() }]
           : []),
         ...tables.map(({ topic, table }) => ({
           table,
           properties: () => ({ [offsetsProperty]: offsetsText(topic.topic.id, table.next) }),
         })),
       ])
-      for (const topic of new Set(tables.map((due) => due.topic)))
-        await this.#options.syncLog(topic)
+      for (const topic of this.#options.topics()) await this.#options.syncLog(topic)
       await committer.commit(deadLetters)
     } catch (error) {
       if (error instanceof LostTable) throw error
@@ -110,11 +111,10 @@ export class CommitSchedule {
     this.#options.logger.error('commit failed', { table: table.definition.name, attempts, error })
   }
 
-  /** The whole property anew: what other topics and tables have stored stays. */
-  #setAsideProperties(tables: readonly DueTable[]) {
+  /** The whole property anew, for every topic, whichever tables are due: the dead letters of all are committed. What other tables have stored stays. */
+  #setAsideProperties() {
     const stored = parseSetAside(this.#options.deadLetters.lake.properties[setAsideProperty])
-    for (const topic of new Set(tables.map((due) => due.topic)))
-      topic.setAside.store(stored, topic.tables)
+    for (const topic of this.#options.topics()) topic.setAside.store(stored, topic.tables)
     return { [setAsideProperty]: formatSetAside(stored) }
   }
 }

@@ -1,6 +1,7 @@
 import { crc32c } from '@node-rs/crc32'
 import { QuestlogError } from '../core/errors.ts'
 import { replaceFile, type Files } from '../core/files.ts'
+import type { PartitionWatermark } from '../log/record.ts'
 import type { Definition } from '../plan/definition.ts'
 
 /** What became of the records of a topic. A record that several tables take counts once; being in a table wins over being set aside. */
@@ -25,11 +26,22 @@ export function addCounts(left: LedgerCounts, right: LedgerCounts): LedgerCounts
 export const totalOf = (counts: LedgerCounts): number =>
   counts.inTables + counts.filtered + counts.deadLetters + counts.unrouted
 
+/** Acknowledged records that the log holds. */
+export function keptRecords(limits: readonly PartitionWatermark[]): number {
+  return limits.reduce(
+    (sum, limit) => sum + limit.visibleOffset - limit.startOffset - limit.missingOffsets,
+    0,
+  )
+}
+
 /**
  * How far the records of one partition are counted: [start, recounted) and [resumed, counted). After a change of the definition the past is
  * counted anew from its start while new records go on being counted at the end; when `recounted` reaches `resumed`, the two are one.
  */
 export interface PartitionLedger {
+  /** Where counting began, and how many records retention had removed by then: neither those nor what lies below is accounted for. */
+  readonly start: number
+  readonly removedBefore: number
   recounted: number
   resumed: number
   counted: number
@@ -68,10 +80,42 @@ export class TopicLedger {
     this.partitions = partitions
   }
 
-  /** Starts a partition: everything below `resumed` is still to be counted, from `start`. */
-  begin(partition: number, start: number, resumed: number): void {
-    if (!this.partitions.has(partition))
-      this.partitions.set(partition, { recounted: start, resumed, counted: resumed })
+  /** Starts a partition: everything below `resumed` is still to be counted, from `start`, before which `removedBefore` records were removed. */
+  begin(partition: number, start: number, resumed: number, removedBefore = 0): void {
+    if (this.partitions.has(partition)) return
+    const counted = resumed
+    this.partitions.set(partition, { start, removedBefore, recounted: start, resumed, counted })
+  }
+
+  /** Forgets everything, to begin anew. */
+  clear(): void {
+    this.counts = noCounts
+    this.partitions.clear()
+  }
+
+  /** Records that retention has removed since the ledger began. They stay in its counts. */
+  removed(limits: Iterable<PartitionWatermark>): number {
+    let removed = 0
+    for (const { partition, removedRecords } of limits)
+      removed += removedRecords - (this.partitions.get(partition)?.removedBefore ?? removedRecords)
+    return removed
+  }
+
+  /** Records that the counts must add up to: those on the log, and those that retention has removed since the ledger began. */
+  accountable(limits: readonly PartitionWatermark[]): number {
+    return keptRecords(limits) + this.removed(limits)
+  }
+
+  /** Whether it has counted what the log does not hold: after a loss, or when the log is another copy. */
+  isAhead(limits: readonly PartitionWatermark[]): boolean {
+    return (
+      totalOf(this.counts) > this.accountable(limits) ||
+      limits.some(({ partition, visibleOffset, removedRecords }) => {
+        const entry = this.partitions.get(partition)
+        if (entry === undefined) return false
+        return entry.counted > visibleOffset || entry.removedBefore > removedRecords
+      })
+    )
   }
 
   /** The offset from which records are still to be counted. */
@@ -115,7 +159,9 @@ export function ledgerKey(definition: Definition, topic: string): string {
   return names.toSorted().join(',')
 }
 
-const magic = 'questlog-ledger 1 '
+const magic = 'questlog-ledger 2 '
+/** It did not say where counting began: what it has is counted again. */
+const magicBefore = 'questlog-ledger 1 '
 
 /** Reads the ledgers by topic id. A file that is missing, or whose checksum is wrong, means: count again. */
 export async function loadLedgers(files: Files, path: string): Promise<Map<string, TopicLedger>> {
@@ -123,7 +169,7 @@ export async function loadLedgers(files: Files, path: string): Promise<Map<strin
   const text = (await files.readAll(path)).toString()
   const end = text.indexOf('\n')
   const header = text.slice(0, end)
-  if (!header.startsWith('questlog-ledger ')) return new Map()
+  if (!header.startsWith('questlog-ledger ') || header.startsWith(magicBefore)) return new Map()
   if (!header.startsWith(magic))
     throw new QuestlogError('FORMAT_UNKNOWN', `${path} has the unknown header "${header}"`, {
       path,

@@ -8,7 +8,7 @@ import {
   type DuckDBPreparedStatement,
   type Json,
 } from '@duckdb/node-api'
-import type { DuckDBConnection } from '../core/duckdb.ts'
+import { cellText, type DuckDBConnection } from '../core/duckdb.ts'
 import type { LogRecord } from '../log/record.ts'
 import type { TopicConversion } from './conversion.ts'
 import type { SetAside } from './dead-letters.ts'
@@ -156,7 +156,7 @@ export class Staging {
     )
     if (rows.length === 0) return []
     const places = new Set(
-      rows.map((row) => `${String(row['_partition'])}/${String(row['_offset'])}`),
+      rows.map((row) => `${cellText(row, '_partition')}/${cellText(row, '_offset')}`),
     )
     return records.filter((placed) => places.has(`${placed.partition}/${placed.record.offset}`))
   }
@@ -265,5 +265,6 @@ export const eventIdHeader = 'event_id'
 function clientEventId(record: LogRecord): string | null {
   if (record.headers.length === 0) return null
   const header = record.headers.find(({ key }) => key === eventIdHeader)
-  return header?.value != null && isUtf8(header.value) ? textOf(header.value) : null
+  const value = header?.value ?? null
+  return value !== null && isUtf8(value) ? textOf(value) : null
 }

@@ -1,11 +1,11 @@
-import { queryRows, type DuckDBConnection } from '../core/duckdb.ts'
-import type { PartitionWatermark, Topic, Watermark } from '../log/record.ts'
-import { noCounts, totalOf } from './ledger.ts'
+import { cellText, queryRows, type DuckDBConnection } from '../core/duckdb.ts'
+import type { Topic, Watermark } from '../log/record.ts'
+import { keptRecords, noCounts, totalOf } from './ledger.ts'
 import type { Stream } from './stream.ts'
 import type { StreamTable } from './stream-table.ts'
 import type { TopicStream } from './topic-stream.ts'
 
-/** The records of one topic: kept = in tables + filtered + set aside + in no table + on the way. */
+/** The records of one topic: kept = in tables + filtered + set aside + in no table + on the way. `removed` of the kept ones retention has removed from the log since. */
 export interface TopicSummary {
   readonly name: string
   readonly kept: number
@@ -14,6 +14,7 @@ export interface TopicSummary {
   readonly deadLetters: number
   readonly unrouted: number
   readonly inFlight: number
+  readonly removed: number
   readonly addsUp: boolean
 }
 
@@ -27,18 +28,10 @@ export interface TableSummary {
   readonly lagRecords: number
 }
 
-/** Acknowledged records that the log holds. */
-export function keptRecords(limits: readonly PartitionWatermark[]): number {
-  return limits.reduce(
-    (sum, limit) => sum + limit.visibleOffset - limit.startOffset - limit.missingOffsets,
-    0,
-  )
-}
-
 /** Derived from offsets: the log's from the watermark, the stream's from its ledger. */
 export function summarizeTopic(topic: TopicStream, watermark: Watermark | undefined): TopicSummary {
   const limits = watermark === undefined ? [] : [...topic.limits(watermark).values()]
-  const kept = keptRecords(limits)
+  const kept = topic.ledger.accountable(limits)
   const counts = topic.ledger.counts
   const inFlight = kept - totalOf(counts)
   const uncounted = limits.reduce(
@@ -50,6 +43,7 @@ export function summarizeTopic(topic: TopicStream, watermark: Watermark | undefi
     kept,
     ...counts,
     inFlight,
+    removed: topic.ledger.removed(limits),
     addsUp: inFlight >= 0 && inFlight <= uncounted,
   }
 }
@@ -58,7 +52,8 @@ export function summarizeTopic(topic: TopicStream, watermark: Watermark | undefi
 export function summarizeUnreadTopic(topic: Topic, watermark: Watermark | undefined): TopicSummary {
   const limits = (watermark?.partitions ?? []).filter((limit) => limit.topicId === topic.id)
   const kept = keptRecords(limits)
-  return { name: topic.name, kept, ...noCounts, unrouted: kept, inFlight: 0, addsUp: true }
+  const rest = { inFlight: 0, removed: 0, addsUp: true }
+  return { name: topic.name, kept, ...noCounts, unrouted: kept, ...rest }
 }
 
 /** Offsets that the ledger has not counted: the records on the way are at most as many, and exactly as many where there is no gap. */
@@ -134,8 +129,8 @@ async function setAsideLines(connection: DuckDBConnection): Promise<string[]> {
     `SELECT topic, "table", regexp_replace(reason, ': .*', '', 's') AS why, count(*)::INTEGER AS n FROM questlog.dead_letters GROUP BY ALL ORDER BY n DESC, why LIMIT ${reasonsMax}`,
   )
   return rows.map((row) => {
-    const where = row['table'] === null ? String(row['topic']) : `table ${String(row['table'])}`
-    return `set aside ${String(row['n'])} × ${String(row['why'])} (${where}); see: select * from questlog.dead_letters`
+    const where = row['table'] === null ? cellText(row, 'topic') : `table ${cellText(row, 'table')}`
+    return `set aside ${cellText(row, 'n')} × ${cellText(row, 'why')} (${where}); see: select * from questlog.dead_letters`
   })
 }
 

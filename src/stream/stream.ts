@@ -14,7 +14,7 @@ import { checkExpressions } from './check-expressions.ts'
 import { commitFailureReason, Committer } from './committer.ts'
 import { CommitSchedule } from './commit-schedule.ts'
 import { convertTopic } from './conversion.ts'
-import { ledgerKey, loadLedgers, saveLedgers, TopicLedger, totalOf } from './ledger.ts'
+import { ledgerKey, loadLedgers, saveLedgers, TopicLedger } from './ledger.ts'
 import { openProgress, type Progress } from './progress.ts'
 import { parseSetAside, SetAsideOffsets, setAsideProperty } from './set-aside-offsets.ts'
 import { committedOffsets, offsetsText, type StreamTable } from './stream-table.ts'
@@ -63,6 +63,7 @@ export class Stream {
   #tables: readonly StreamTable[] = []
   #topics: readonly TopicStream[] = []
   #incarnation: string | undefined
+  readonly #leases = new Set<symbol>()
   #wake = new AbortController()
   #steps = 0
   #waiters = new Set<() => void>()
@@ -93,6 +94,7 @@ export class Stream {
       ...options,
       committer,
       deadLetters: this.deadLetters,
+      topics: () => this.#topics,
       syncLog: (topic) => this.#syncLog(topic),
     })
     this.#progress = openProgress(options.files, join(options.dataFolder, 'lake', 'progress'))
@@ -188,6 +190,18 @@ export class Stream {
     await this.#saveLedgers()
     this.#progress.write(this.#topics)
     return failed
+  }
+
+  /** Statements whose data files must stay: nothing that a view names is unlinked while there are any. */
+  get leases(): number {
+    return this.#leases.size
+  }
+
+  /** Until `release`, no data file that a view names is unlinked. */
+  lease(): { release: () => void } {
+    const lease = Symbol('lease')
+    this.#leases.add(lease)
+    return { release: () => void this.#leases.delete(lease) }
   }
 
   /** Looks for new records at once instead of at the next poll. */
@@ -363,14 +377,7 @@ export class Stream {
       connection: await this.#options.instance.connect(),
       context,
     })
-    for (let partition = 0; partition < topic.partitions; partition++) {
-      const start = limits.find((entry) => entry.partition === partition)?.startOffset ?? 0
-      ledger.begin(
-        partition,
-        start,
-        Math.max(start, tables.length === 0 ? start : stream.head(partition)),
-      )
-    }
+    stream.beginLedger(new Map(limits.map((limit) => [limit.partition, limit])))
     return stream
   }
 
@@ -382,17 +389,7 @@ export class Stream {
   ): TopicLedger {
     const key = ledgerKey(definition, topic.name)
     const stored = this.#ledgers.get(topic.id)
-    const kept = limits.reduce(
-      (sum, limit) => sum + limit.visibleOffset - limit.startOffset - limit.missingOffsets,
-      0,
-    )
-    const ahead =
-      stored !== undefined &&
-      (totalOf(stored.counts) > kept ||
-        limits.some(
-          (limit) => (stored.partitions.get(limit.partition)?.counted ?? 0) > limit.visibleOffset,
-        ))
-    const ledger = stored?.key === key && !ahead ? stored : new TopicLedger(key)
+    const ledger = stored?.key === key && !stored.isAhead(limits) ? stored : new TopicLedger(key)
     this.#ledgers.set(topic.id, ledger)
     return ledger
   }

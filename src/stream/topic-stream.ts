@@ -1,4 +1,5 @@
 import type { DuckDBConnection } from '../core/duckdb.ts'
+import { QuestlogError } from '../core/errors.ts'
 import type { Exclusive } from '../core/exclusive.ts'
 import type { Settings } from '../core/settings.ts'
 import { decodeRecords } from '../log/record-batch.ts'
@@ -43,6 +44,8 @@ export class TopicStream {
   readonly setAside: SetAsideOffsets
   readonly #staging: Staging
   readonly #context: TopicContext
+  /** First offsets of the log as they were last seen. */
+  readonly #starts = new Map<number, number>()
 
   constructor(parts: {
     topic: Topic
@@ -92,9 +95,43 @@ export class TopicStream {
   /** One step of the shared pass and, if something is behind, one of the backfill. False when there was nothing to do. */
   async step(watermark: Watermark): Promise<boolean> {
     const limits = this.limits(watermark)
-    const advanced = await this.#advance(limits)
-    const filled = await this.#backfill(limits, advanced)
-    return advanced || filled
+    await this.#skipRemoved(limits)
+    try {
+      const advanced = await this.#advance(limits)
+      const filled = await this.#backfill(limits, advanced)
+      return advanced || filled
+    } catch (error) {
+      // Retention has removed what was to be read: the new watermark says from where to go on.
+      const isRemoved = error instanceof QuestlogError && error.code === 'OFFSET_OUT_OF_RANGE'
+      if (isRemoved && this.#context.reader.watermark() !== watermark) return true
+      throw error
+    }
+  }
+
+  /** Begins the ledger of each partition that has none yet: what its tables have read is to be counted by looking where it is. */
+  beginLedger(limits: ReadonlyMap<number, PartitionWatermark>): void {
+    for (const partition of this.#partitions()) {
+      const limit = limits.get(partition)
+      const start = limit?.startOffset ?? 0
+      const resumed = this.tables.length === 0 ? start : Math.max(start, this.head(partition))
+      this.ledger.begin(partition, start, resumed, limit?.removedRecords ?? 0)
+    }
+  }
+
+  /** What retention has removed can neither be read by a table nor be counted any more. */
+  async #skipRemoved(limits: ReadonlyMap<number, PartitionWatermark>): Promise<void> {
+    let isUncounted = false
+    for (const [partition, { startOffset }] of limits) {
+      if ((this.#starts.get(partition) ?? 0) === startOffset) continue
+      await this.#context.reader.releaseRemoved(this.topic, partition, startOffset)
+      this.#starts.set(partition, startOffset)
+      for (const { next } of this.tables)
+        if ((next.get(partition) ?? 0) < startOffset) next.set(partition, startOffset)
+      isUncounted ||= this.ledger.nextOffset(partition) < startOffset
+    }
+    if (!isUncounted) return
+    this.ledger.clear()
+    this.beginLedger(limits)
   }
 
   /** The watermark's entries for this topic. */

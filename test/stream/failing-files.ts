@@ -11,26 +11,22 @@ export class FailingFiles {
   readonly files: Files
 
   constructor() {
-    const guard =
-      <A extends unknown[], R>(name: string, work: (...args: A) => Promise<R>) =>
-      async (...args: A): Promise<R> => {
-        this.operations++
-        if (this.operations >= this.dieAt)
-          throw new Error(`died at operation ${this.operations}: ${name}`)
-        const path = args.find((argument) => typeof argument === 'string' && this.refuses(argument))
-        if (path !== undefined)
-          throw Object.assign(new Error(`EACCES: ${name} ${String(path)}`), { code: 'EACCES' })
-        return work(...args)
-      }
+    const guard = async <R>(path: string, work: () => Promise<R>): Promise<R> => {
+      this.operations++
+      if (this.operations >= this.dieAt)
+        throw new Error(`died at operation ${this.operations}: ${path}`)
+      if (this.refuses(path)) throw Object.assign(new Error(`EACCES: ${path}`), { code: 'EACCES' })
+      return work()
+    }
     this.files = {
       ...realFiles,
-      writeNew: guard('writeNew', realFiles.writeNew),
-      link: guard('link', realFiles.link),
-      rename: guard('rename', realFiles.rename),
-      unlink: guard('unlink', realFiles.unlink),
-      syncFile: guard('syncFile', realFiles.syncFile),
-      syncFolder: guard('syncFolder', realFiles.syncFolder),
-      makeFolder: guard('makeFolder', realFiles.makeFolder),
+      writeNew: (path, bytes) => guard(path, () => realFiles.writeNew(path, bytes)),
+      link: (existing, path) => guard(path, () => realFiles.link(existing, path)),
+      rename: (from, to) => guard(to, () => realFiles.rename(from, to)),
+      unlink: (path) => guard(path, () => realFiles.unlink(path)),
+      syncFile: (path) => guard(path, () => realFiles.syncFile(path)),
+      syncFolder: (path) => guard(path, () => realFiles.syncFolder(path)),
+      makeFolder: (path) => guard(path, () => realFiles.makeFolder(path)),
     }
   }
 

@@ -110,7 +110,7 @@ export class Instance {
 
   async pid(component: string): Promise<number> {
     const pid = (await this.status()).components.find(({ name }) => name === component)?.pid
-    if (pid == null) throw new Error(`${component} does not run`)
+    if (pid === null || pid === undefined) throw new Error(`${component} does not run`)
     return pid
   }
 
