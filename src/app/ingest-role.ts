@@ -82,13 +82,12 @@ async function createMissingTopics(log: EventLog, definition: Definition): Promi
   }
 }
 
-/** Not ready when a partition takes no more records. */
+/** Not ready when a partition takes no more records, or none for now. */
 function describeHealth(log: EventLog): HealthReport {
-  const reasons = log
-    .states()
-    .flatMap(({ topic, partition, offline }) =>
-      offline === null ? [] : [`${topic}/${partition} is offline: ${offline}`],
-    )
+  const reasons = log.states().flatMap(({ topic, partition, offline, diskFull }) => {
+    if (offline !== null) return [`${topic}/${partition} is offline: ${offline}`]
+    return diskFull ? [`${topic}/${partition} takes no events: the disk is full`] : []
+  })
   return { ready: reasons.length === 0, reasons }
 }
 
@@ -156,6 +155,9 @@ function logMetrics(log: EventLog, backlogBytes: number): readonly Metric[] {
     ),
     perPartition('questlog_log_offline', '1 when the partition takes no more records.', (state) =>
       state.offline === null ? 0 : 1,
+    ),
+    perPartition('questlog_log_disk_full', '1 while the disk has no room for records.', (state) =>
+      state.diskFull ? 1 : 0,
     ),
     {
       name: 'questlog_backlog_bytes',

@@ -35,6 +35,10 @@ export interface PartitionOptions {
   readonly publish: (watermark: PartitionWatermark) => void
 }
 
+/** How often a full disk is looked at, and what must be free until it is called full no more. */
+const roomCheckIntervalMs = 1_000
+const roomBytesMin = 1024 * 1024
+
 interface PendingAppend {
   readonly group: RecordGroup
   /** Bytes in a batch, at most. */
@@ -61,6 +65,7 @@ export class Partition {
   #visible: { offset: number; segmentBaseOffset: number; position: number }
   #offline: string | null = null
   #diskFull = false
+  #roomWatch: Promise<void> | undefined
   #commits: Promise<void> | undefined
   #backgroundSyncs: Promise<void> | undefined
   #closed: Promise<void> | undefined
@@ -186,8 +191,7 @@ export class Partition {
       if (this.#writer.failure === undefined && isDiskFull(error)) return this.#diskIsFull(error)
       return this.#unknownOutcome(this.#goOffline(error), error)
     }
-    if (this.#diskFull) this.#options.logger.info('the disk has room again', this.#facts())
-    this.#diskFull = false
+    this.#roomAgain()
     this.#visible = this.#end()
     const error = this.#publish()
     if (this.#writer.syncedOffset < this.#writer.endOffset)
@@ -277,6 +281,7 @@ export class Partition {
       bytes: this.#writer.bytes,
       pendingBytes: this.#pendingBytes,
       offline: this.#offline,
+      diskFull: this.#diskFull,
     }
   }
 
@@ -358,7 +363,25 @@ export class Partition {
   #diskIsFull(cause: unknown): QuestlogError {
     if (!this.#diskFull) this.#options.logger.warn('the disk is full', this.#facts())
     this.#diskFull = true
+    this.#roomWatch ??= this.#watchForRoom()
     return this.#error('OVERLOADED', 'the disk is full; the event was not kept', cause)
+  }
+
+  /** While the disk is full clients may stay away, sent elsewhere by `/ready`: so it is not left to an append to find out that there is room. */
+  async #watchForRoom(): Promise<void> {
+    const { clock, files, folder } = this.#options
+    while (this.#diskFull) {
+      await clock.sleep(roomCheckIntervalMs, this.#stopping.signal)
+      if (this.#stopping.signal.aborted) break
+      const freeBytes = await files.freeBytes(folder).catch(() => 0)
+      if (freeBytes >= roomBytesMin) this.#roomAgain()
+    }
+    this.#roomWatch = undefined
+  }
+
+  #roomAgain(): void {
+    if (this.#diskFull) this.#options.logger.info('the disk has room again', this.#facts())
+    this.#diskFull = false
   }
 
   #unknownOutcome(reason: string, cause?: unknown): QuestlogError {
@@ -386,6 +409,7 @@ export class Partition {
     await this.#commits
     this.#stopping.abort('the log is closing')
     await this.#backgroundSyncs
+    await this.#roomWatch
     await this.#removing
     if (this.#offline === null && this.#writer.syncedOffset < this.#writer.endOffset)
       await this.#syncAndPublish()

@@ -84,4 +84,6 @@ export interface PartitionState {
   readonly pendingBytes: number
   /** Why it takes no appends; null when it does. */
   readonly offline: string | null
+  /** Whether the last append was refused for lack of room, and there is none since. */
+  readonly diskFull: boolean
 }

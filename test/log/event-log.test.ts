@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { LogReader } from '../../src/log/reader.ts'
 import { SimulatedClock } from '../support/simulated-clock.ts'
@@ -260,10 +261,30 @@ describe('a failing disk', () => {
     files.capacityBytes = used + 30
     expect(await codeOf(log.append('events', null, [record('x'.repeat(100))]))).toBe('OVERLOADED')
     expect(await files.sizeOf(firstSegment)).toBe(size)
-    expect(log.states()[0]?.offline).toBeNull()
+    expect(log.states()[0]).toMatchObject({ offline: null, diskFull: true })
     files.capacityBytes = Infinity
     await log.append('events', null, [record('after')])
+    expect(log.states()[0]?.diskFull).toBe(false)
     expect(values(await readAll(files, topic))).toEqual(['before', 'after'])
+    await log.close()
+  })
+
+  test('that there is room again is noticed without an append, and close does not wait for it', async () => {
+    const files = simulated()
+    const clock = new SimulatedClock()
+    const log = await openLog(files, { clock })
+    await createEvents(log)
+    files.capacityBytes = 0
+    expect(await codeOf(log.append('events', null, [record('a')]))).toBe('OVERLOADED')
+    clock.advance(1_000)
+    await nextTurn()
+    expect(log.states()[0]?.diskFull).toBe(true)
+    files.capacityBytes = Infinity
+    clock.advance(1_000)
+    await nextTurn()
+    expect(log.states()[0]?.diskFull).toBe(false)
+    files.capacityBytes = 0
+    expect(await codeOf(log.append('events', null, [record('b')]))).toBe('OVERLOADED')
     await log.close()
   })
 
