@@ -27,6 +27,12 @@ export const diskFormats: readonly DiskFormat[] = [
     heading: /meta/i,
   },
   {
+    what: 'log starts',
+    source: 'src/log/log-start.ts',
+    page: 'docs/internals/log-format.md',
+    heading: /start file/i,
+  },
+  {
     what: 'the watermark',
     source: 'src/log/watermark.ts',
     page: 'docs/internals/log-format.md',
