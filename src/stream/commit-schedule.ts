@@ -10,6 +10,8 @@ import type { TopicStream } from './topic-stream.ts'
 /** Offsets of a table that had no rows to commit are committed after this time, so that a restart does not read far back. */
 const idleCommitIntervalMs = 60_000
 const retryDelayMaxMs = 60_000
+/** Dead letters are committed with the tables of any topic; where none commits, this often. */
+const deadLetterIntervalMs = 10_000
 
 export interface CommitScheduleOptions {
   readonly committer: Committer
@@ -31,9 +33,11 @@ interface DueTable {
 /** Decides which tables are due, and commits them: dead letters first, then each table on its own, so that a failing one stops no other. */
 export class CommitSchedule {
   readonly #options: CommitScheduleOptions
+  #deadLettersTriedAtMs: number
 
   constructor(options: CommitScheduleOptions) {
     this.#options = options
+    this.#deadLettersTriedAtMs = options.clock.monotonicMs()
   }
 
   /** The tables whose trigger has come, whose fresh rows are large, or whose offsets have been idle for long. */
@@ -51,17 +55,25 @@ export class CommitSchedule {
     })
   }
 
-  /** Commits every table of these topics that has anything to commit. Resolves to those that failed. */
+  /** Whether dead letters have waited for long: no table was due meanwhile. */
+  deadLettersDue(): boolean {
+    const { deadLetters, clock } = this.#options
+    const waitedMs = clock.monotonicMs() - this.#deadLettersTriedAtMs
+    return deadLetters.fresh.totalRows > 0 && waitedMs >= deadLetterIntervalMs
+  }
+
+  /** Commits the dead letters, and every table of these topics that has anything to commit. Resolves to those that failed. */
   async flush(topics: readonly TopicStream[]): Promise<StreamTable[]> {
     const tables = all(topics)
     await this.run(tables)
     return tables.map(({ table }) => table).filter((table) => table.failure !== null)
   }
 
-  /** Commits these tables. Failures are kept on the table, with a time to try again; a LostTable is thrown. */
+  /** Commits the dead letters, then these tables. Failures are kept on the table, with a time to try again; a LostTable is thrown. */
   async run(tables: readonly DueTable[]): Promise<void> {
-    if (tables.length === 0) return
-    const { committer, deadLetters } = this.#options
+    const { committer, deadLetters, clock, logger } = this.#options
+    if (tables.length === 0 && deadLetters.fresh.totalRows === 0) return
+    this.#deadLettersTriedAtMs = clock.monotonicMs()
     try {
       // Dead letters that an earlier, failed run has frozen: newer ones can only follow.
       await committer.commit(deadLetters)
@@ -78,6 +90,7 @@ export class CommitSchedule {
       await committer.commit(deadLetters)
     } catch (error) {
       if (error instanceof LostTable) throw error
+      logger.error('commit failed', { table: deadLetters.lake.name, error })
       for (const { table } of tables) this.#failed(table, error)
       return
     }

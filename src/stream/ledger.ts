@@ -118,6 +118,14 @@ export class TopicLedger {
     )
   }
 
+  /** The ledger as it is now. */
+  copy(): TopicLedger {
+    const partitions = [...this.partitions].map(
+      ([partition, entry]) => [partition, { ...entry }] as const,
+    )
+    return new TopicLedger(this.key, this.counts, new Map(partitions))
+  }
+
   /** The offset from which records are still to be counted. */
   nextOffset(partition: number): number {
     const entry = this.partitions.get(partition)

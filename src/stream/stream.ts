@@ -54,6 +54,7 @@ export class Stream {
   readonly #schedule: CommitSchedule
   readonly #progress: Progress
   readonly #ledgers: Map<string, TopicLedger>
+  readonly #savedLedgers = new Map<string, TopicLedger>()
   /** Held by a step and by a change of the definition, so that neither sees the other half done. */
   readonly #turn = new Exclusive<null>(null)
   /** One commit run at a time. */
@@ -87,6 +88,7 @@ export class Stream {
     this.#writer = parts.guarded
     this.#tableSet = parts.tableSet
     this.#ledgers = parts.ledgers
+    for (const [topicId, ledger] of parts.ledgers) this.#savedLedgers.set(topicId, ledger.copy())
     this.deadLetters = parts.deadLetters
     this.reader = new LogReader(options.files, join(options.dataFolder, 'log'))
     const committer = new Committer({ ...options, writer: this.#writer, exporter: parts.exporter })
@@ -150,6 +152,11 @@ export class Stream {
           `the definition can't change while table ${first.definition.name} can't be committed: ${first.failure.reason}`,
         )
       }
+      if (this.deadLetters.fresh.totalRows > 0)
+        throw new QuestlogError(
+          'DATA_UNUSABLE',
+          "the definition can't change while the dead letters can't be committed; see `questlog logs lake`",
+        )
       this.#tables = await this.#tableSet.apply(definition, this.#tables, (table) =>
         this.#endOffsets(table),
       )
@@ -421,7 +428,7 @@ export class Stream {
   #startCommits(): void {
     if (this.#committing) return
     const due = this.#schedule.due(this.#topics)
-    if (due.length === 0) return
+    if (due.length === 0 && !this.#schedule.deadLettersDue()) return
     this.#committing = true
     // Errors end in #die; stop() waits for the turn.
     void this.#commitTurn
@@ -443,7 +450,14 @@ export class Stream {
   /** The ledger can be counted again: that it can't be stored, on a full disk, ends nothing. */
   async #saveLedgers(): Promise<void> {
     const { files, dataFolder, logger } = this.#options
-    const current = new Map(this.#topics.map((topic) => [topic.topic.id, topic.ledger]))
+    const current = new Map<string, TopicLedger>()
+    for (const { topic, tables, ledger } of this.#topics) {
+      // Without tables the ledger alone says where to read on: not beyond dead letters that are only in memory.
+      if (tables.length > 0 || this.deadLetters.fresh.totalRows === 0)
+        this.#savedLedgers.set(topic.id, ledger.copy())
+      const saved = this.#savedLedgers.get(topic.id)
+      if (saved !== undefined) current.set(topic.id, saved)
+    }
     await saveLedgers(files, join(dataFolder, 'lake', 'ledger'), current).catch((error: unknown) =>
       logger.warn('the ledger could not be stored; it is counted again when needed', { error }),
     )
