@@ -1,9 +1,9 @@
 import { defineConfig } from 'vitest/config'
 
-/** Suites that take minutes: real tools on a fresh clone. `.ci/run` runs them after `npm test`. */
+/** Suites that take minutes: real tools on a fresh clone, failing disks, overload. `.ci/run` runs them after `npm test`. */
 export default defineConfig({
   test: {
-    include: ['test/slow/**/*.test.ts'],
+    include: ['test/slow/**/*.test.ts', 'test/faults/**/*.test.ts'],
     pool: 'forks',
     fileParallelism: false,
     bail: 1,

@@ -16,11 +16,19 @@ export interface CommandResult {
 
 /** Runs `bin/questlog` with these arguments to its end. */
 export async function questlog(...args: string[]): Promise<CommandResult> {
+  return questlogIn({}, ...args)
+}
+
+/** The same, with more in its environment: settings, a library to load. */
+async function questlogIn(
+  environment: Readonly<Record<string, string>>,
+  ...args: string[]
+): Promise<CommandResult> {
   try {
     const { stdout, stderr } = await run(
       process.execPath,
       [join(repository, 'bin/questlog'), ...args],
-      { maxBuffer: 64 * 1024 * 1024 },
+      { maxBuffer: 64 * 1024 * 1024, env: { ...process.env, ...environment } },
     )
     return { code: 0, stdout, stderr }
   } catch (error) {
@@ -60,7 +68,15 @@ export interface Status {
 export interface Answer {
   readonly status: number
   readonly receipt: string | undefined
+  readonly retryAfter: string | undefined
   readonly body: string
+}
+
+export interface InstanceOptions {
+  /** A folder for the data that is there already and stays; a temporary one is made and removed. */
+  readonly folder?: string
+  /** Added to the environment of the processes. */
+  readonly environment?: Readonly<Record<string, string>>
 }
 
 /** A real instance on free ports in a temporary data folder, commanded as a person would. */
@@ -69,17 +85,23 @@ export class Instance {
   readonly config: string
   endpoints: Status['endpoints'] = { collector: '', broker: null, sql: '' }
   readonly #agent = new Agent({ keepAlive: true, maxSockets: 32 })
+  readonly #environment: Readonly<Record<string, string>>
+  readonly #temporary: string | undefined
 
-  private constructor(data: string, config: string) {
-    this.data = data
+  private constructor(config: string, { folder, environment = {} }: InstanceOptions, own?: string) {
+    this.data = join(folder ?? own ?? '', 'data')
     this.config = config
+    this.#environment = environment
+    this.#temporary = own
   }
 
   static async start(
     config = join(repository, 'examples/w205/questlog.config.ts'),
+    options: InstanceOptions = {},
   ): Promise<Instance> {
-    const folder = await mkdtemp(join(tmpdir(), 'questlog-e2e-'))
-    const instance = new Instance(join(folder, 'data'), config)
+    const own =
+      options.folder === undefined ? await mkdtemp(join(tmpdir(), 'questlog-e2e-')) : undefined
+    const instance = new Instance(config, options, own)
     await instance.up()
     return instance
   }
@@ -89,7 +111,8 @@ export class Instance {
     const port = (address: string) => (address === '' ? '0' : new URL(address).port)
     const { collector, sql } = this.endpoints
     const ports = ['--collector-port', port(collector), '--sql-port', port(sql)]
-    const result = await questlog(
+    const result = await questlogIn(
+      this.#environment,
       'up',
       '-d',
       '--data',
@@ -137,6 +160,7 @@ export class Instance {
             resolve({
               status: response.statusCode ?? 0,
               receipt: typeof receipt === 'string' ? receipt : undefined,
+              retryAfter: response.headers['retry-after'],
               body: Buffer.concat(parts).toString(),
             })
           })
@@ -178,6 +202,11 @@ export class Instance {
     }
   }
 
+  /** What `questlog ps` shows to a person. */
+  async ps(): Promise<string> {
+    return (await questlog('ps', '--data', this.data)).stdout
+  }
+
   async audit(): Promise<CommandResult> {
     return questlog('audit', '--data', this.data)
   }
@@ -189,6 +218,6 @@ export class Instance {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#agent.destroy()
     await this.down()
-    await rm(join(this.data, '..'), { recursive: true, force: true })
+    if (this.#temporary !== undefined) await rm(this.#temporary, { recursive: true, force: true })
   }
 }
