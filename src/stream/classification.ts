@@ -36,25 +36,24 @@ export async function classify(staging: Staging, batch: MicroBatch): Promise<Tal
       : or([`(${undeclared})`, isSetAside(batch, lookUp)])
   const taken = or(tables.map((table) => table.taken))
   const setAside = or(['aside', ...tables.map((table) => table.setAside)])
-  const [row] = await staging.query(
-    `SELECT ${[
-      ...tables.flatMap((table) => table.sums),
-      'count(*) FILTER (unparsed) AS unparsed',
-      'count(*) FILTER (undeclared) AS undeclared',
-      `count(*) FILTER (pending AND ${taken}) AS in_tables`,
-      `count(*) FILTER (pending AND NOT ${taken} AND ${setAside}) AS dead_letters`,
-      `count(*) FILTER (pending AND NOT ${taken} AND NOT ${setAside} AND ${or(tables.map((table) => table.matched))}) AS filtered`,
-      'count(*) FILTER (pending) AS pending_all',
-    ].join(', ')} FROM (SELECT ${[
-      '_partition',
-      '_offset',
-      'f0 IS NULL AS unparsed',
-      `${undeclared} AS undeclared`,
-      `${aside} AS aside`,
-      `${within} AS pending`,
-      ...tables.flatMap((table) => table.flags),
-    ].join(', ')} FROM parsed)`,
-  )
+  const sql = `SELECT ${[
+    ...tables.flatMap((table) => table.sums),
+    'count(*) FILTER (unparsed) AS unparsed',
+    'count(*) FILTER (undeclared) AS undeclared',
+    `count(*) FILTER (pending AND ${taken}) AS in_tables`,
+    `count(*) FILTER (pending AND NOT ${taken} AND ${setAside}) AS dead_letters`,
+    `count(*) FILTER (pending AND NOT ${taken} AND NOT ${setAside} AND ${or(tables.map((table) => table.matched))}) AS filtered`,
+    'count(*) FILTER (pending) AS pending_all',
+  ].join(', ')} FROM (SELECT ${[
+    '_partition',
+    '_offset',
+    'f0 IS NULL AS unparsed',
+    `${undeclared} AS undeclared`,
+    `${aside} AS aside`,
+    `${within} AS pending`,
+    ...tables.flatMap((table) => table.flags),
+  ].join(', ')} FROM parsed)`
+  const [row] = lookUp === null ? await staging.query(sql) : await staging.lookUp(sql)
   const number = (name: string) => Number(row?.[name] ?? 0)
   const counts = {
     inTables: number('in_tables'),

@@ -8,7 +8,7 @@ import {
   type DuckDBPreparedStatement,
   type Json,
 } from '@duckdb/node-api'
-import { cellText, type DuckDBConnection } from '../core/duckdb.ts'
+import { cellText, queryRows, type DuckDBConnection } from '../core/duckdb.ts'
 import type { LogRecord } from '../log/record.ts'
 import type { TopicConversion } from './conversion.ts'
 import type { SetAside } from './dead-letters.ts'
@@ -22,19 +22,25 @@ export interface PlacedRecord {
 /** Rows of a DuckDB vector: the most that a data chunk holds. */
 const chunkRows = 2048
 
+/** Up to so many rows planning a statement costs more than running it: then statements are prepared, and kept as long as the tables are. */
+const smallRows = 2_048
 /** The temporary tables are used again for so many batches and rows: what is deleted in them is freed only with them. */
 const batchesMax = 100
 const rowsMax = 20_000
 const statementsMax = 200
 
 /**
- * Converts records of one topic on a connection of its own, in its temporary tables `staged` and `parsed`. Statements are prepared and kept as
- * long as the tables are: for a small batch, planning costs several times what running does.
+ * Converts records of one topic on a connection of its own, in its temporary tables `staged` and `parsed`.
+ *
+ * Prepared statements are planned without the optimizer: it takes the statistics of a temporary table at that moment for the truth, and a column
+ * that was NULL throughout is then NULL for good in the plan (DuckDB 1.5.6; test/stream/staging.test.ts).
  */
 export class Staging {
   readonly #connection: DuckDBConnection
   readonly #conversion: TopicConversion
   readonly #statements = new Map<string, DuckDBPreparedStatement>()
+  #optimizes = true
+  #isSmall = false
   #batches = batchesMax
   #rows = 0
 
@@ -58,6 +64,8 @@ export class Staging {
       if (reason !== undefined) refused.push({ ...placed, table: null, path: null, reason })
       return reason === undefined
     })
+    this.#isSmall = readable.length <= smallRows
+    await this.#optimize(!this.#isSmall)
     await this.#empty()
     this.#batches++
     this.#rows += readable.length
@@ -68,13 +76,25 @@ export class Staging {
 
   /** Runs a statement over `parsed`. */
   async run(sql: string): Promise<void> {
-    await (await this.#prepared(sql)).run()
+    if (this.#isSmall) await (await this.#prepared(sql)).run()
+    else await this.#connection.run(sql)
   }
 
   /** Rows of a statement over `parsed`, as `queryRows` gives them. */
   async query(sql: string): Promise<Record<string, Json>[]> {
+    if (!this.#isSmall) return queryRows(this.#connection, sql)
     const reader = await (await this.#prepared(sql)).runAndReadAll()
     return reader.convertRowObjects(JsonDuckDBValueConverter)
+  }
+
+  /** The same for a statement that also looks into tables with data files: it needs the optimizer to leave out what it can. */
+  async lookUp(sql: string): Promise<Record<string, Json>[]> {
+    await this.#optimize(true)
+    try {
+      return await queryRows(this.#connection, sql)
+    } finally {
+      await this.#optimize(!this.#isSmall)
+    }
   }
 
   /**
@@ -116,8 +136,14 @@ export class Staging {
       }))
   }
 
+  async #optimize(optimizes: boolean): Promise<void> {
+    if (optimizes === this.#optimizes) return
+    await this.#connection.run(`PRAGMA ${optimizes ? 'enable' : 'disable'}_optimizer`)
+    this.#optimizes = optimizes
+  }
+
   async #empty(): Promise<void> {
-    if (this.#batches < batchesMax && this.#rows < rowsMax) {
+    if (this.#isSmall && this.#batches < batchesMax && this.#rows < rowsMax) {
       await this.run('DELETE FROM staged')
       await this.run('DELETE FROM parsed')
       return

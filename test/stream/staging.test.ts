@@ -1,0 +1,126 @@
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { DuckDBInstance } from '@duckdb/node-api'
+import * as fc from 'fast-check'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { z } from 'zod'
+import { openDuckdb } from '../../src/core/duckdb.ts'
+import { convertTopic } from '../../src/stream/conversion.ts'
+import { Staging, type PlacedRecord } from '../../src/stream/staging.ts'
+import { define } from './world.ts'
+
+const definition = define({
+  events: {
+    purchase_sword: {
+      params: z.object({
+        damage: z.number().int().optional(),
+        ok: z.boolean().optional(),
+        color: z.string().optional(),
+      }),
+    },
+    join_guild: {},
+  },
+  tables: {
+    events: { from: '*' },
+    red: { from: 'purchase_sword', where: "color = 'red'", set: { Host: 'upper(color)' } },
+  },
+})
+const conversion = convertTopic(definition, 'events')
+
+let instance: DuckDBInstance
+beforeAll(async () => {
+  instance = await openDuckdb({
+    memoryMiB: 256,
+    threads: 1,
+    temporaryFolder: join(tmpdir(), 'questlog-staging'),
+    temporaryMiB: 10,
+  })
+})
+afterAll(() => instance.closeSync())
+
+let offset = 0
+const place = (value: string): PlacedRecord => ({
+  partition: 0,
+  record: {
+    offset: offset++,
+    timestampMs: 1_532_644_587_000,
+    key: null,
+    value: Buffer.from(value),
+    headers: [],
+  },
+})
+
+/** What the stream asks of a batch, in one row. */
+function questions(): string {
+  const tables = [...conversion.tables.values()]
+  const flags = tables.flatMap((sql, index) => [
+    `count(*) FILTER (${sql.matches}) AS m${index}`,
+    `count(*) FILTER (${sql.matches} AND NOT ${sql.fits}) AS a${index}`,
+    `count(*) FILTER (${sql.matches} AND ${sql.fits} AND ${sql.keeps}) AS t${index}`,
+    `min(${sql.misfitReason}) AS r${index}`,
+  ])
+  return `SELECT count(*) AS n, count(*) FILTER (f0 IS NULL) AS unparsed, ${flags.join(', ')} FROM parsed`
+}
+
+test('a field that was absent in every batch so far is seen when it comes', async () => {
+  const staging = new Staging(await instance.connect(), conversion)
+  const count = async (...values: string[]) => {
+    await staging.stage(values.map(place), 64)
+    return (await staging.query(questions()))[0]
+  }
+  expect(
+    await count('{"event_type":"purchase_sword"}', '{"event_type":"purchase_sword"}'),
+  ).toMatchObject({ n: '2', a0: '0', t0: '2' })
+  expect(await count('{"event_type":"purchase_sword","ok":"yes"}')).toMatchObject({
+    n: '1',
+    a0: '1',
+    t0: '0',
+    r0: 'ok is not a boolean: yes',
+  })
+  expect(
+    await count('{"event_type":"purchase_sword","damage":"x"}', '{"event_type":"join_guild"}'),
+  ).toMatchObject({ n: '2', a0: '1', t0: '1' })
+  expect(await count('{"event_type":"purchase_sword","color":"red"}')).toMatchObject({
+    t0: '1',
+    t1: '1',
+  })
+  staging.close()
+})
+
+test('what prepared statements say of a batch, whatever came before it, is what DuckDB says when it is asked afresh', async () => {
+  const value = fc.record(
+    {
+      event_type: fc.constantFrom('purchase_sword', 'join_guild', 'nobody'),
+      damage: fc.constantFrom<unknown>(1, '2', 5.7, 'x', null, true, 9_007_199_254_740_991),
+      ok: fc.constantFrom<unknown>(true, 'false', 'yes', 0, '1', null),
+      color: fc.constantFrom<unknown>('red', 'blue', '', null, 7, '\ud800'),
+    },
+    { requiredKeys: [] },
+  )
+  const batch = fc.array(
+    fc.oneof(
+      { weight: 9, arbitrary: value.map((fields) => JSON.stringify(fields)) },
+      fc.constantFrom('not json', '[]', '{}'),
+    ),
+    { minLength: 1, maxLength: 12 },
+  )
+  await fc.assert(
+    fc.asyncProperty(fc.array(batch, { minLength: 1, maxLength: 8 }), async (batches) => {
+      const staging = new Staging(await instance.connect(), conversion)
+      for (const values of batches) {
+        const records = values.map(place)
+        await staging.stage(records, 64)
+        await staging.mend(records)
+        const once = new Staging(await instance.connect(), conversion)
+        await once.stage(records, 64)
+        await once.mend(records)
+        expect(await staging.query(questions())).toEqual(await once.lookUp(questions()))
+        const rows = conversion.tables.get('events')?.selectRows('true') ?? ''
+        expect(await staging.query(rows)).toEqual(await once.lookUp(rows))
+        once.close()
+      }
+      staging.close()
+    }),
+    { numRuns: 8 },
+  )
+})
