@@ -1,15 +1,11 @@
 import { expect, test } from 'vitest'
-import { createCollector } from '../../src/collect/collector.ts'
-import { realClock } from '../../src/core/clock.ts'
-import { silentLogger } from '../../src/core/logger.ts'
-import { resolveSettings } from '../../src/core/settings.ts'
-import { openEventLog } from '../../src/log/event-log.ts'
-import { codeOf, exampleDefinition, ask } from '../collect/harness.ts'
+import { ask, codeOf } from '../collect/harness.ts'
 import { waitFor } from '../support/commands.ts'
 import { Instance } from '../support/instance.ts'
 import { SimulatedFiles } from '../support/simulated-files.ts'
 import { Game } from './game.ts'
 import { expectExactly, NumberedLoad } from './numbered-load.ts'
+import { SimulatedCollector } from './simulated-collector.ts'
 import { SmallDisk } from './small-disk.ts'
 
 const disk = await SmallDisk.mount(32)
@@ -70,37 +66,17 @@ async function fillReal(mounted: SmallDisk): Promise<void> {
 
 async function fillSimulated(): Promise<void> {
   const files = new SimulatedFiles({ seed: 1, capacityBytes: 256 * 1024 })
-  const settings = resolveSettings()
-  const own = { files, clock: realClock, logger: silentLogger, settings }
-  const log = await openEventLog({ ...own, folder: '/data/log', floors: new Map(), repair: false })
-  await log.createTopic({ name: 'events', partitions: 1 })
-  const collector = createCollector({
-    ...own,
-    log,
-    definition: exampleDefinition,
-    accessLog: null,
-    health: () => ({ ready: !log.states().some((state) => state.diskFull), reasons: [] }),
-    metrics: () => [],
-    backlogBytes: () => 0,
-  })
-  const port = await collector.listen('127.0.0.1', 0)
-  try {
-    let kept = 0
-    let answer = await ask(port, '/bare')
-    for (; answer.status === 200; kept++) answer = await ask(port, `/bare?pad=${'x'.repeat(2000)}`)
-    expect(kept).toBeGreaterThan(10)
-    expect([answer.status, codeOf(answer), answer.headers['retry-after']]).toEqual([
-      503,
-      'OVERLOADED',
-      '1',
-    ])
-    expect((await ask(port, '/_questlog/ready')).status).toBe(503)
-    files.capacityBytes = Infinity
-    await waitFor('room', 10_000, async () => (await ask(port, '/_questlog/ready')).status === 200)
-    expect((await ask(port, '/bare')).status).toBe(200)
-    expect(log.states()[0]?.visibleOffset).toBe(kept + 1)
-  } finally {
-    await collector.close()
-    await log.close()
-  }
+  await using collector = await SimulatedCollector.start(files)
+  const { port, log } = collector
+  let kept = 0
+  let answer = await ask(port, '/bare')
+  for (; answer.status === 200; kept++) answer = await ask(port, `/bare?pad=${'x'.repeat(2000)}`)
+  expect(kept).toBeGreaterThan(10)
+  const told = [answer.status, codeOf(answer), answer.headers['retry-after']]
+  expect(told).toEqual([503, 'OVERLOADED', '1'])
+  expect((await ask(port, '/_questlog/ready')).status).toBe(503)
+  files.capacityBytes = Infinity
+  await waitFor('room', 10_000, async () => (await ask(port, '/_questlog/ready')).status === 200)
+  expect((await ask(port, '/bare')).status).toBe(200)
+  expect(log.states()[0]?.visibleOffset).toBe(kept + 1)
 }
