@@ -116,16 +116,30 @@ async function auditTopic(
   try {
     const limits = topic.limits(stream.reader.watermark() ?? { incarnation: '', partitions: [] })
     for (const limit of limits.values()) await audit.scan(limit)
+    await audit.countRemoved()
     const lines = audit.report()
     for (const line of lines) await write(line)
-    const { counts, records } = audit
-    await write(
-      `${topic.topic.name}: answered ${records} = in tables ${counts.inTables} + filtered ${counts.filtered} + set aside ${counts.deadLetters} + in no table ${counts.unrouted}`,
-    )
+    await write(`${topic.topic.name}: ${describeCounts(audit)}`)
     return lines.length
   } finally {
     audit.close()
   }
+}
+
+function describeCounts({ counts, records, removed }: TopicAudit): string {
+  const removedRecords = removed.inTables + removed.deadLetters + removed.rest
+  const line = [
+    `answered ${records + removedRecords} = in tables ${counts.inTables + removed.inTables}`,
+    `filtered ${counts.filtered}`,
+    `set aside ${counts.deadLetters + removed.deadLetters}`,
+    `in no table ${counts.unrouted}`,
+    ...(removed.rest === 0
+      ? []
+      : [`filtered or in no table and no longer on the log ${removed.rest}`]),
+  ].join(' + ')
+  return removedRecords === 0
+    ? line
+    : `${line} (${removedRecords} of them retention has removed from the log)`
 }
 
 /** Every event type that any version of the definition has declared: a record of another type must have been set aside. */

@@ -6,6 +6,8 @@ import { openEventLog, type EventLog } from '../log/event-log.ts'
 import type { Definition } from '../plan/definition.ts'
 import { createBacklog } from './backlog.ts'
 import { readFloors } from './floors.ts'
+import { FreeSpace } from './free-space.ts'
+import { Retention } from './retention.ts'
 import type { IngestRole, IngestStatus, LogTopicStatus, RoleOptions } from './roles.ts'
 import { formatBytes, formatMany } from './words.ts'
 
@@ -22,7 +24,7 @@ export async function startIngest(options: RoleOptions): Promise<IngestRole> {
     repair: options.repair,
   })
   try {
-    await createMissingTopics(log, options.definition)
+    await applyTopics(log, options.definition)
     return await startCollector(options, log)
   } catch (error) {
     await log.close()
@@ -47,28 +49,36 @@ async function startCollector(options: RoleOptions, log: EventLog): Promise<Inge
     backlogBytes,
   })
   const collectorPort = await collector.listen(options.host, options.port)
+  const retention = new Retention({ ...options, log })
+  const space = new FreeSpace(options)
   return {
     collectorPort,
     async activate(version) {
       const definition = await options.loadDefinition(version)
-      await createMissingTopics(log, definition)
+      await applyTopics(log, definition)
       collector.replaceDefinition(definition)
+      retention.replaceDefinition(definition)
       logger.info('definition activated', { version })
     },
-    status: async () => describeStatus(log, collector, backlogBytes()),
+    async status() {
+      const lines = [...retention.attention(), ...space.attention()]
+      return describeStatus(log, collector, backlogBytes(), lines)
+    },
     createTopic: (spec) => log.createTopic(spec),
     listTopics: async () => log.topics(),
-    stop: async () => stopIngest(collector, log, writer, () => progress.close()),
+    async stop() {
+      await collector.close()
+      await Promise.all([retention.close(), space.close()])
+      return closeLog(log, writer, () => progress.close())
+    },
   }
 }
 
-async function stopIngest(
-  collector: Collector,
+async function closeLog(
   log: EventLog,
   writer: LineWriter | null,
   release: () => void,
 ): Promise<readonly string[]> {
-  await collector.close()
   await log.close()
   release()
   await writer?.flush()
@@ -76,9 +86,11 @@ async function stopIngest(
   return [`every answered event is on the log (${formatBytes(bytes)})`]
 }
 
-async function createMissingTopics(log: EventLog, definition: Definition): Promise<void> {
+/** Creates the topics that are missing, and gives all of them the configs that the definition declares. */
+async function applyTopics(log: EventLog, definition: Definition): Promise<void> {
   for (const { name, partitions, configs } of definition.topics) {
     if (log.topic(name) === undefined) await log.createTopic({ name, partitions, configs })
+    await log.declareConfigs(name, configs)
   }
 }
 
@@ -91,12 +103,17 @@ function describeHealth(log: EventLog): HealthReport {
   return { ready: reasons.length === 0, reasons }
 }
 
-function describeStatus(log: EventLog, collector: Collector, backlogBytes: number): IngestStatus {
+function describeStatus(
+  log: EventLog,
+  collector: Collector,
+  backlogBytes: number,
+  lines: readonly string[],
+): IngestStatus {
   return {
     topics: log.topics().map(({ name, partitions }) => describeTopic(log, name, partitions)),
     backlogBytes: Math.round(backlogBytes),
     unknownPaths: collector.unknownPaths(),
-    attention: [...describeHealth(log).reasons, ...gapLines(log)],
+    attention: [...describeHealth(log).reasons, ...gapLines(log), ...lines],
     memoryBytes: process.memoryUsage.rss(),
   }
 }
@@ -146,6 +163,11 @@ function logMetrics(log: EventLog, backlogBytes: number): readonly Metric[] {
       'questlog_log_start_offset',
       'First offset that the log holds.',
       (state) => state.startOffset,
+    ),
+    perPartition(
+      'questlog_log_removed_records',
+      'Records that retention has removed.',
+      (state) => state.removedRecords,
     ),
     perPartition('questlog_log_bytes', 'Bytes of the segments.', (state) => state.bytes),
     perPartition(

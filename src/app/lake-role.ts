@@ -15,7 +15,7 @@ import { Stream } from '../stream/stream.ts'
 import type { StreamTable } from '../stream/stream-table.ts'
 import { auditRunning } from './audit.ts'
 import { lineResponder } from './line-response.ts'
-import type { LakeRole, LakeStatus, RoleOptions } from './roles.ts'
+import type { LakeRole, LakeStatus, RoleOptions, TableStatus } from './roles.ts'
 import { whereIs } from './where.ts'
 
 /** Starts the lake process's parts: DuckDB, the stream into the tables, and the SQL endpoint. */
@@ -183,12 +183,18 @@ function lakeMetrics(stream: Stream): Metric[] {
       'Records on the way to their tables.',
       (topic) => topic.inFlight,
     ),
+    ...tableMetrics(tables),
     {
       name: 'questlog_leases',
       help: 'Statements that hold the data files of their views.',
       type: 'gauge',
       values: [{ value: stream.leases }],
     },
+  ]
+}
+
+function tableMetrics(tables: readonly TableStatus[]): Metric[] {
+  return [
     {
       name: 'questlog_table_rows',
       help: 'Rows of a table, fresh ones included.',

@@ -63,7 +63,7 @@ export interface LakeRole {
 /** The events of one topic: `kept = inTables + filtered + deadLetters + unrouted + inFlight` when it adds up. */
 export interface TopicStatus {
   readonly name: string
-  /** Answered with 200 and on the log. */
+  /** Answered with 200. On the log, but for those that retention has removed. */
   readonly kept: number
   readonly inTables: number
   readonly filtered: number
@@ -73,6 +73,8 @@ export interface TopicStatus {
   readonly unrouted: number
   /** On the way. */
   readonly inFlight: number
+  /** How many of the kept ones retention has removed from the log. */
+  readonly removed: number
   readonly addsUp: boolean
 }
 

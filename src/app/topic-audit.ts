@@ -121,7 +121,8 @@ export class TopicAudit {
     )
     const rest = this.#gone.records - found.inTables - found.deadLetters
     this.removed = { ...found, rest: Math.max(0, rest) }
-    if (rest < 0) this.#add('not on the log, nor was ever removed from it, but in tables', -rest, [])
+    if (rest < 0)
+      this.#add('not on the log, nor was ever removed from it, but in tables', -rest, [])
   }
 
   close(): void {

@@ -39,7 +39,9 @@ export async function whereIs(
     return 1
   }
   if (offset < limit.startOffset) {
-    await write(`on disk: no longer; retention has moved the start of the log to offset ${limit.startOffset}`)
+    await write(
+      `on disk: no longer; retention has moved the start of the log to offset ${limit.startOffset}`,
+    )
     await writeTables(topic, connection, partition, offset, write)
     await writeDeadLetters(connection, name, partition, offset, write)
     return 0

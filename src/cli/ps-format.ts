@@ -24,6 +24,7 @@ export interface PsJson {
     readonly deadLetters: number
     readonly unrouted: number
     readonly inFlight: number
+    readonly removed: number
   }[]
 }
 
@@ -36,7 +37,7 @@ export function psJson(endpoints: Endpoints, statuses: readonly InstanceStatus[]
       .map(({ name, state, pid, uptimeMs }) => ({ name, state, pid, uptimeMs })),
     topics: statuses
       .flatMap(({ topics }) => topics)
-      .map(({ name, kept, inTables, filtered, deadLetters, unrouted, inFlight }) => ({
+      .map(({ name, kept, inTables, filtered, deadLetters, unrouted, inFlight, removed }) => ({
         name,
         kept,
         inTables,
@@ -44,6 +45,7 @@ export function psJson(endpoints: Endpoints, statuses: readonly InstanceStatus[]
         deadLetters,
         unrouted,
         inFlight,
+        removed,
       })),
   }
 }
@@ -85,7 +87,11 @@ function topicLine(topic: TopicStatus): string {
     `on the way ${formatCount(topic.inFlight)}`,
   ]
   const verdict = topic.addsUp ? 'adds up' : 'DOES NOT ADD UP: run `questlog audit`'
-  return `${topic.name}: answered ${formatCount(topic.kept)} = ${parts.join(' + ')} — ${verdict}`
+  const removed =
+    topic.removed === 0
+      ? ''
+      : `; ${formatCount(topic.removed)} of them retention has removed from the log`
+  return `${topic.name}: answered ${formatCount(topic.kept)} = ${parts.join(' + ')} — ${verdict}${removed}`
 }
 
 /** Cells padded to the widest of their column, three spaces between, none at the end. */

@@ -48,7 +48,11 @@ export async function tailTopic(options: TailOptions): Promise<void> {
         (entry) => entry.topicId === topic.id && entry.partition === partition,
       )
       if (end === undefined) continue
-      const from = cursors.get(partition) ?? startOffset(options.start, topic, end)
+      // Retention may have gone past the cursor: then with what is left.
+      const from = Math.max(
+        cursors.get(partition) ?? startOffset(options.start, topic, end),
+        end.startOffset,
+      )
       const read = await copy(options, partition, from, end, left)
       left -= read.count
       cursors.set(partition, read.nextOffset)
@@ -69,13 +73,13 @@ async function copy(
   countMax: number,
 ): Promise<{ count: number; nextOffset: number }> {
   if (from >= end.visibleOffset || countMax <= 0) return { count: 0, nextOffset: from }
-  const { batches, nextOffset } = await options.reader.read(
-    options.topic,
-    partition,
-    from,
-    end,
-    readBytesMax,
-  )
+  const { batches, nextOffset } = await options.reader
+    .read(options.topic, partition, from, end, readBytesMax)
+    .catch((error: unknown) => {
+      const start = startNow(options, end)
+      if (start <= from) throw error
+      return { batches: [], nextOffset: start } // retention has just removed what lay there
+    })
   const records = batches
     .flatMap((batch) => decodeRecords(batch))
     .filter((record) => record.offset >= from && record.offset < end.visibleOffset)
@@ -83,6 +87,13 @@ async function copy(
   const lines = taken.flatMap((record) => [options.format(partition, record), lineFeed])
   if (lines.length > 0) await options.write(Buffer.concat(lines))
   return { count: taken.length, nextOffset }
+}
+
+/** Where the partition begins by now. */
+function startNow({ reader }: TailOptions, { topicId, partition }: PartitionWatermark): number {
+  const entries = reader.watermark()?.partitions ?? []
+  const found = entries.find((entry) => entry.topicId === topicId && entry.partition === partition)
+  return found?.startOffset ?? 0
 }
 
 function startOffset(start: TailStart, topic: Topic, end: PartitionWatermark): number {

@@ -25,6 +25,10 @@ export interface TopicConfig {
   readonly partitions?: number
   /** Largest record batch, bytes. Default: the setting messageBytesMax. */
   readonly maxMessageBytes?: number
+  /** How long the log keeps events that every table has: `90s`, `12h`, `7d`; rows of tables stay. Default: for ever. */
+  readonly retention?: `${number}s` | `${number}m` | `${number}h` | `${number}d`
+  /** How many bytes of each partition the log keeps at least, once every table has them. Default: all. */
+  readonly retentionBytes?: number
 }
 
 export interface EventConfig {

@@ -1,5 +1,6 @@
 import { isReservedName, leadingColumns, systemColumns, type Column } from './columns.ts'
 import type { EventDefinition, TableDefinition } from './definition.ts'
+import { parseDuration } from './durations.ts'
 import { describeValue, meantOr, type KeyPath, type Problems } from './problems.ts'
 import { declaredColumns } from './table-columns.ts'
 
@@ -7,7 +8,6 @@ const tableKeys = ['from', 'topic', 'where', 'set', 'trigger', 'startAt', 'colum
 const defaultTriggerMs = 10_000
 const minTriggerMs = 100
 const maxTriggerMs = 24 * 3_600_000
-const unitMs = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 } as const
 
 /** The tables in the order of the file. */
 export function compileTables(
@@ -188,10 +188,8 @@ function compileSet(
 
 function compileTrigger(value: unknown, path: KeyPath, problems: Problems): number {
   if (value === undefined) return defaultTriggerMs
-  const match = typeof value === 'string' ? /^(\d{1,9})(ms|s|m|h)$/.exec(value) : null
-  const unit = match?.[2]
-  if (unit === 'ms' || unit === 's' || unit === 'm' || unit === 'h') {
-    const triggerMs = Number(match?.[1]) * unitMs[unit]
+  const triggerMs = parseDuration(value)
+  if (triggerMs !== undefined) {
     if (triggerMs >= minTriggerMs && triggerMs <= maxTriggerMs) return triggerMs
     problems.add(path, `${describeValue(value)} is out of range`, 'write from 100ms to 24h')
   } else {

@@ -3,7 +3,12 @@ import { resolveSettings, settingNames } from '../core/settings.ts'
 import { compileEvents } from './compile-events.ts'
 import { compileTables } from './compile-tables.ts'
 import type { Definition, TopicDefinition } from './definition.ts'
+import { parseDuration } from './durations.ts'
 import { describeValue, isObject, meantOr, Problems, type DefinitionProblem } from './problems.ts'
+
+/** A hundred years. */
+const retentionMaxMs = 36_500 * 86_400_000
+const retentionBytesMax = 2 ** 50
 
 export const defaultTopic = 'events'
 export const defaultNamespace = 'default'
@@ -80,13 +85,40 @@ function compileTopic(name: string, value: unknown, problems: Problems): TopicDe
   else if (name.startsWith('__'))
     problems.add(path, 'names that begin with __ belong to the system', 'choose another name')
   const config = problems.object(value, path, 'an object such as { partitions: 1 }') ?? {}
-  problems.knownKeys(config, ['partitions', 'maxMessageBytes'], path)
+  problems.knownKeys(config, ['partitions', 'maxMessageBytes', 'retention', 'retentionBytes'], path)
   const partitions = wholeNumber(config.partitions, 1, 1000, [...path, 'partitions'], problems)
   const limitPath = [...path, 'maxMessageBytes']
   const limit = wholeNumber(config.maxMessageBytes, 1024, 100 * 1024 * 1024, limitPath, problems)
-  const configs: Record<string, string> =
-    limit === undefined ? {} : { 'max.message.bytes': String(limit) }
-  return { name, partitions: partitions ?? 1, configs }
+  const retentionMs = compileRetention(config.retention, [...path, 'retention'], problems)
+  const bytesPath = [...path, 'retentionBytes']
+  const bytes = wholeNumber(config.retentionBytes, 0, retentionBytesMax, bytesPath, problems)
+  const configs = {
+    'max.message.bytes': limit,
+    'retention.ms': retentionMs,
+    'retention.bytes': bytes,
+  }
+  const given = Object.entries(configs).filter(([, number]) => number !== undefined)
+  const texts = Object.fromEntries(given.map(([key, number]) => [key, String(number)]))
+  return { name, partitions: partitions ?? 1, configs: texts }
+}
+
+function compileRetention(
+  value: unknown,
+  path: readonly string[],
+  problems: Problems,
+): number | undefined {
+  if (value === undefined) return undefined
+  const durationMs = parseDuration(value)
+  if (durationMs === undefined)
+    problems.add(
+      path,
+      `is ${describeValue(value)}, but must be a time with its unit`,
+      "write '90s', '30m', '12h' or '7d'",
+    )
+  else if (durationMs < 1000 || durationMs > retentionMaxMs)
+    problems.add(path, `${describeValue(value)} is out of range`, 'write from 1s to 36500d')
+  else return durationMs
+  return undefined
 }
 
 function wholeNumber(

@@ -10,6 +10,7 @@ const topic = {
   deadLetters: 91,
   unrouted: 0,
   inFlight: 0,
+  removed: 0,
   addsUp: true,
 }
 
@@ -70,6 +71,11 @@ test('a line that does not add up says what to do', () => {
   expect(line).toBe('')
 })
 
+test('a line says how many of its events are no longer on the log', () => {
+  const lines = psLines([{ ...status, topics: [{ ...topic, removed: 1_000 }] }])
+  expect(lines.join('\n')).toContain('— adds up; 1,000 of them retention has removed from the log')
+})
+
 test('the JSON is exactly the documented contract', () => {
   expect(psJson(status.endpoints, [status])).toEqual({
     endpoints: { collector: 'http://127.0.0.1:5000', broker: null, sql: 'http://127.0.0.1:8080' },
@@ -86,6 +92,7 @@ test('the JSON is exactly the documented contract', () => {
         deadLetters: 91,
         unrouted: 0,
         inFlight: 0,
+        removed: 0,
       },
     ],
   })

@@ -198,6 +198,18 @@ describe('a problem names its key and the fix', () => {
       'topics.a.maxMessageBytes: is "5MB", but must be a whole number from 1024 to 104857600 — write a whole number from 1024 to 104857600',
     ],
     [
+      { events: {}, topics: { a: { retention: 7 } } },
+      "topics.a.retention: is 7, but must be a time with its unit — write '90s', '30m', '12h' or '7d'",
+    ],
+    [
+      { events: {}, topics: { a: { retention: '999ms' } } },
+      'topics.a.retention: "999ms" is out of range — write from 1s to 36500d',
+    ],
+    [
+      { events: {}, topics: { a: { retentionBytes: -1 } } },
+      'topics.a.retentionBytes: is -1, but must be a whole number from 0 to 1125899906842624 — write a whole number from 0 to 1125899906842624',
+    ],
+    [
       { events: {}, topics: { a: { maxMesageBytes: 1 } } },
       'topics.a.maxMesageBytes: there is no key maxMesageBytes here — did you mean maxMessageBytes?',
     ],
@@ -469,6 +481,14 @@ test('topics are declared with partitions and the limit as a Kafka config; event
     { name: 'attempts', partitions: 3, configs: { 'max.message.bytes': '5242880' } },
   ])
   expect(compiled({ events: {} }).topics).toEqual([])
+})
+
+test('retention becomes the Kafka configs of the topic', () => {
+  const { topics } = compiled({
+    topics: { events: { retention: '7d', retentionBytes: 1_000_000 } },
+    events: { a: {} },
+  })
+  expect(topics[0]?.configs).toEqual({ 'retention.ms': '604800000', 'retention.bytes': '1000000' })
 })
 
 test('names of JavaScript itself are names like others', () => {

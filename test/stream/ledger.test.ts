@@ -65,7 +65,7 @@ test('a saved ledger reads back; a damaged one is counted again; a newer one is 
     const bytes = await readFile(path, 'utf8')
     await writeFile(path, bytes.replace('"inTables":5', '"inTables":6'))
     expect(await loadLedgers(realFiles, path)).toEqual(new Map())
-    await writeFile(path, bytes.replace('questlog-ledger 1', 'questlog-ledger 9'))
+    await writeFile(path, bytes.replace('questlog-ledger 2', 'questlog-ledger 9'))
     await expect(loadLedgers(realFiles, path)).rejects.toMatchObject({ code: 'FORMAT_UNKNOWN' })
   } finally {
     await rm(folder, { recursive: true, force: true })
