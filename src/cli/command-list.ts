@@ -97,6 +97,11 @@ export const commandGroups: readonly CommandGroup[] = [
         'partitions and configs of topics',
         async () => (await import('./commands/topics-describe.ts')).topicsDescribeCommand,
       ),
+      row(
+        'log verify',
+        'read every segment of the log and check it',
+        async () => (await import('./commands/log-verify.ts')).logVerifyCommand,
+      ),
     ],
   },
   {
