@@ -105,6 +105,16 @@ export async function openTable(location: TableLocation): Promise<LakeTable | un
     : new IcebergTable(location, await loadState(files, folder, version))
 }
 
+/**
+ * As `openTable`, for those who build on what they find or give up what it holds: the commit of a process that died can be visible without being on the disk.
+ * Here it is, before this resolves.
+ */
+export async function openDurableTable(location: TableLocation): Promise<LakeTable | undefined> {
+  const table = await openTable(location)
+  if (table !== undefined) await location.files.syncFolder(metadataFolder(table.folder))
+  return table
+}
+
 /** Creates an empty table, partitioned by the UTC day of `_timestamp` if it has that column. COMMIT_CONFLICT when the table exists. */
 export async function createTable(
   location: TableLocation,
@@ -254,7 +264,8 @@ class IcebergTable implements LakeTable {
     return this.#inTurn(() =>
       this.#publish(
         { metadata, manifests, live, pending: [] },
-        (other) => other['table-uuid'] === metadata['table-uuid'],
+        // Before there is a version, the state is the one that was to be committed.
+        (other) => this.version > 0 && other['table-uuid'] === metadata['table-uuid'],
       ),
     )
   }

@@ -5,7 +5,7 @@ import type { Clock } from '../core/clock.ts'
 import type { Files } from '../core/files.ts'
 import { listTables } from '../lake/catalog.ts'
 import { offsetsProperty } from '../lake/offsets.ts'
-import { createTable, openTable, type LakeTable } from '../lake/table.ts'
+import { createTable, openDurableTable, openTable, type LakeTable } from '../lake/table.ts'
 import { systemColumns, type Column } from '../plan/columns.ts'
 import { tableEventTypes, type Definition, type TableDefinition } from '../plan/definition.ts'
 import { snapshotPart } from './committer.ts'
@@ -135,7 +135,7 @@ export class TableSet {
       namespace,
       name,
     }
-    return (await openTable(location)) ?? createTable(location, columns, properties)
+    return (await openDurableTable(location)) ?? createTable(location, columns, properties)
   }
 }
 

@@ -1,0 +1,275 @@
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { QuestlogError } from '../../src/core/errors.ts'
+import { metadataFolder, pathOf } from '../../src/lake/location.ts'
+import { readManifest, type DataFile } from '../../src/lake/manifest.ts'
+import { readManifestList } from '../../src/lake/manifest-list.ts'
+import { decodeMetadata, ownSpec } from '../../src/lake/metadata.ts'
+import { createTable, openDurableTable, openTable, type LakeTable } from '../../src/lake/table.ts'
+import { findVersion, highestVersion, versionPath } from '../../src/lake/versions.ts'
+import type { Column } from '../../src/plan/columns.ts'
+import { seededRandom, type Random } from '../support/random.ts'
+import { SimulatedClock } from '../support/simulated-clock.ts'
+import { SimulatedFiles } from '../support/simulated-files.ts'
+import { plainColumns } from './support.ts'
+
+const lakeFolder = '/data/lake'
+const triesMax = 4
+
+interface Batch {
+  readonly id: string
+  /** Undefined until its data file is written and synced; none for a commit of properties only. */
+  files: readonly DataFile[] | undefined
+  readonly hasRows: boolean
+}
+
+/**
+ * One seeded life of a table: writers that know nothing of each other commit and evolve on a disk that fails; the machine stops at any operation of it. What DuckDB
+ * would write is a few bytes here, written and synced the same way.
+ */
+class History {
+  readonly files: SimulatedFiles
+  readonly random: Random
+  readonly faulty: boolean
+  readonly clock = new SimulatedClock()
+  /** Batches in the order in which they were begun. */
+  readonly batches: Batch[] = []
+  readonly acknowledged = new Set<string>()
+  readonly bytesOf = new Map<string, Buffer>()
+  /** Columns that an acknowledged evolution has added. */
+  readonly columnsDone = new Set<string>()
+  isCreated = false
+  /** What the table held at the last look: no later state may be without it. */
+  #held: readonly string[] = []
+  #columns: readonly Column[] = plainColumns
+
+  constructor(seed: number, faulty: boolean) {
+    this.files = new SimulatedFiles({ seed })
+    this.random = seededRandom(seed + 1)
+    this.faulty = faulty
+  }
+
+  at() {
+    const { files, clock } = this
+    return { files, clock, lakeFolder, namespace: 'default', name: 'swords' }
+  }
+
+  /** One life of the machine, up to a stop at any operation or after the last. A writer of an earlier process may still be there: a zombie. */
+  async run(zombies: readonly LakeTable[]): Promise<LakeTable[]> {
+    const { files, random } = this
+    files.stopAt = files.operations + random.below(150)
+    if (this.faulty) {
+      const probability = random.pick([0, 0.01, 0.05])
+      files.fault = (operation) =>
+        operation !== 'read' && random.chance(probability) ? 'EIO' : undefined
+    }
+    const own = await this.#open()
+    const writers = own === undefined ? [...zombies] : [own, ...zombies]
+    const rounds = 1 + random.below(6)
+    for (let round = 0; round < rounds && !files.stopped; round++) {
+      await Promise.all(writers.map((table) => this.#step(table)))
+      this.clock.advance(random.below(5))
+    }
+    files.fault = () => undefined
+    // Right after a failed sync only the machine knows what is on the disk, not the power that failed.
+    if (random.chance(0.5)) {
+      files.kill()
+      return random.chance(0.3) ? writers : []
+    }
+    files.crash()
+    return []
+  }
+
+  async #open(): Promise<LakeTable | undefined> {
+    return this.#attempt(async () => {
+      const table =
+        (await openDurableTable(this.at())) ?? (await createTable(this.at(), plainColumns, {}))
+      this.isCreated = true
+      this.#held = await batchesOf(table) // whoever builds on it may rely on it
+      return table
+    })
+  }
+
+  async #step(table: LakeTable): Promise<void> {
+    const { random } = this
+    const choice = random.below(10)
+    if (choice === 0) await this.#attempt(() => table.reload())
+    else if (choice === 1) await this.#evolve(table)
+    else await this.#commit(table, this.#batch())
+  }
+
+  /** A new batch, or one whose outcome is not known: it is tried again under its id, also by another writer. */
+  #batch(): Batch {
+    const open = this.batches.filter(({ id, hasRows }) => hasRows && !this.acknowledged.has(id))
+    const [first, ...rest] = open
+    if (first !== undefined && this.random.chance(0.3)) return this.random.pick([first, ...rest])
+    const id = `batch${this.batches.length}`
+    const batch: Batch = { id, files: undefined, hasRows: this.random.chance(0.85) }
+    this.batches.push(batch)
+    return batch
+  }
+
+  async #commit(table: LakeTable, batch: Batch): Promise<void> {
+    for (let tries = 0; tries < triesMax && !this.files.stopped; tries++) {
+      const done = await this.#attempt(async () => {
+        batch.files ??= batch.hasRows ? [await this.#writeData(table, batch.id)] : []
+        const properties = { [`done-${batch.id}`]: '1' }
+        await table.commit({ batchId: batch.id, files: batch.files, properties })
+        return true
+      })
+      if (done === true) return void this.acknowledged.add(batch.id)
+    }
+  }
+
+  async #evolve(table: LakeTable): Promise<void> {
+    const name = `column${this.random.below(4)}`
+    const known = table.columns.some((column) => column.name === name)
+    const columns = known
+      ? table.columns
+      : [...table.columns, { name, type: { kind: 'string' } } as const]
+    const done = await this.#attempt(async () => {
+      await table.evolve(columns)
+      return true
+    })
+    if (done === true) this.columnsDone.add(name)
+  }
+
+  /** As COPY and the syncs after it do. */
+  async #writeData(table: LakeTable, batchId: string): Promise<DataFile> {
+    const folder = join(table.folder, 'data')
+    const path = join(folder, `${batchId}-${this.bytesOf.size}.parquet`)
+    const bytes = Buffer.from(`${batchId} ${'x'.repeat(this.random.below(200))}`)
+    this.bytesOf.set(path, bytes)
+    const file = await this.files.openAppend(path)
+    await file.append(bytes)
+    await file.close()
+    await this.files.syncFile(path)
+    await this.files.syncFolder(folder)
+    const none = new Map<number, never>()
+    const [columnSizes, valueCounts, nullCounts, nanCounts] = [none, none, none, none]
+    const counts = { columnSizes, valueCounts, nullCounts, nanCounts }
+    const metrics = { ...counts, lowerBounds: none, upperBounds: none }
+    return { path, recordCount: 1, sizeBytes: bytes.length, day: '2026-11-21', metrics }
+  }
+
+  /** Undefined after an error that a caller lives with: a conflict, an unknown outcome, a failed operation, the end of the machine. */
+  async #attempt<T>(work: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await work()
+    } catch (error) {
+      if (this.files.stopped) return undefined
+      const code = error instanceof QuestlogError ? error.code : String(error)
+      if (['COMMIT_CONFLICT', 'OUTCOME_UNKNOWN'].includes(code)) return undefined
+      if (this.faulty && code.includes('EIO')) return undefined
+      throw error
+    }
+  }
+
+  /** As another process finds it: whole, with everything acknowledged, each batch once. */
+  async check(): Promise<void> {
+    const { files } = this
+    const table = await openTable(this.at())
+    if (table === undefined) {
+      must(!this.isCreated, 'the table was created, but is not there')
+      return
+    }
+    const found = await this.#checkFiles(table)
+    must(new Set(found).size === found.length, `a batch is there twice: ${found.join(' ')}`)
+    const isPrefix = this.#held.every((id, at) => found[at] === id)
+    must(isPrefix, `it held ${this.#held.join(' ')}, now ${found.join(' ')}`)
+    this.#held = found
+    for (const batch of this.batches) {
+      const isDone = table.properties[`done-${batch.id}`] === '1'
+      if (this.acknowledged.has(batch.id)) must(isDone, `${batch.id} was acknowledged, but is lost`)
+      if (batch.hasRows)
+        must(found.includes(batch.id) === isDone, `${batch.id}: rows and properties disagree`)
+    }
+    must(table.recordCount === found.length, `it says ${table.recordCount} rows`)
+    const names = table.columns.map(({ name }) => name)
+    for (const name of [...this.columnsDone, ...this.#columns.map((column) => column.name)])
+      must(names.includes(name), `column ${name} is lost`)
+    this.#columns = table.columns
+    const folder = metadataFolder(table.folder)
+    const version = await highestVersion(files, folder)
+    must((await findVersion(files, folder)) === version, `the hint hides version ${version}`)
+  }
+
+  /** Everything that the metadata names, of every snapshot, exists with its bytes. Gives the batches of the current one. */
+  async #checkFiles(table: LakeTable): Promise<string[]> {
+    const { files } = this
+    const path = versionPath(metadataFolder(table.folder), table.version)
+    const metadata = decodeMetadata(await files.readAll(path), path)
+    for (const { 'metadata-file': previous } of metadata['metadata-log'] ?? [])
+      must(((await files.sizeOf(pathOf(previous))) ?? 0) > 0, `${previous} is gone`)
+    const spec = ownSpec(metadata)
+    for (const snapshot of metadata.snapshots ?? []) {
+      for (const manifest of await readManifestList(files, snapshot['manifest-list'])) {
+        for (const entry of await readManifest(files, manifest, spec)) {
+          const named = pathOf(entry.data_file.file_path)
+          const bytes = await files.readAll(named)
+          must(this.bytesOf.get(named)?.equals(bytes) === true, `${named} has other bytes`)
+        }
+      }
+    }
+    return batchesOf(table)
+  }
+}
+
+/** As expect, at the price of a comparison: a history makes thousands of them. */
+function must(holds: boolean, message: string): void {
+  if (!holds) throw new Error(message)
+}
+
+async function batchesOf(table: LakeTable): Promise<string[]> {
+  const live = await table.liveFiles()
+  return live.map((file) => /(batch\d+)-\d+\.parquet$/.exec(file.path)?.[1] ?? file.path)
+}
+
+async function play(seed: number, faulty: boolean): Promise<History> {
+  const history = new History(seed, faulty)
+  try {
+    const lives = 1 + history.random.below(4)
+    let zombies: readonly LakeTable[] = []
+    for (let life = 0; life < lives; life++) {
+      zombies = await history.run(zombies)
+      await history.check()
+    }
+  } catch (error) {
+    throw new Error(`history ${seed}${faulty ? ' on a failing disk' : ''} breaks a promise`, {
+      cause: error,
+    })
+  }
+  return history
+}
+
+// More of them for a long run: QUESTLOG_TEST_HISTORIES=100000.
+const histories = Number(process.env['QUESTLOG_TEST_HISTORIES'] ?? 400)
+const patience = 120_000
+
+test(
+  'what a table has committed survives every stop, each batch once, and no file that a snapshot names is gone',
+  async () => {
+    for (let seed = 0; seed < histories; seed++) await play(seed, false)
+  },
+  patience,
+)
+
+test(
+  'and also when operations fail, and when a link fails after it was made',
+  async () => {
+    for (let seed = 0; seed < histories; seed++) await play(seed, true)
+  },
+  patience,
+)
+
+test('histories do what they are for: they stop in the middle, and batches are acknowledged', async () => {
+  let acknowledged = 0
+  let unknown = 0
+  for (let seed = 0; seed < 50; seed++) {
+    const history = await play(seed, true)
+    acknowledged += history.acknowledged.size
+    unknown += history.batches.length - history.acknowledged.size
+  }
+  expect(acknowledged).toBeGreaterThan(100)
+  expect(unknown).toBeGreaterThan(20)
+})
