@@ -84,6 +84,7 @@ class PartitionCheck {
         0,
         `the log ends at offset ${this.#endOffset}, but everything below ${synced} was synced`,
       )
+    if (this.#damages.length === 0) this.#checkGone(published)
     return {
       topic: topic.name,
       partition,
@@ -96,6 +97,22 @@ class PartitionCheck {
       damages: this.#damages,
       remarks: this.#remarks,
     }
+  }
+
+  /** Segments that are gone leave a gap that nobody knows of. Not told when the watermark is another's, as after a power loss, or retention was at work meanwhile. */
+  #checkGone(published: PartitionWatermark | undefined): void {
+    if (published?.visibleOffset !== this.#endOffset) return
+    if (this.#published()?.startOffset !== published.startOffset) return
+    const startOffset = this.#startOffset ?? this.#endOffset
+    const unknown = this.#missing - published.missingOffsets
+    if (startOffset > published.startOffset)
+      this.#damage(
+        segmentPath(this.#folder, published.startOffset),
+        0,
+        `segments with the offsets from ${published.startOffset} to ${startOffset - 1} are gone`,
+      )
+    else if (startOffset === published.startOffset && unknown > 0)
+      this.#damage(this.#folder, 0, `segments with ${unknown} offsets are gone`)
   }
 
   #published(): PartitionWatermark | undefined {
@@ -184,8 +201,8 @@ class PartitionCheck {
         )
         return
       }
-      const lost = next === undefined ? '' : `; ${next.offset - bad.offset} records are lost`
-      this.#damage(path, bad.position, `the bytes there are no valid record batch${lost}`)
+      const after = next === undefined ? '' : `; the next one begins at offset ${next.offset}`
+      this.#damage(path, bad.position, `the bytes there are no valid record batch${after}`)
       if (next === undefined) return
       this.#missing += next.offset - bad.offset
       from = next

@@ -159,7 +159,7 @@ export class TopicStream {
     await this.#process(
       chunk,
       this.tables.filter((table) => this.isLevel(table)),
-      false,
+      this.tables.length === 0, // a table that is gone may have set records aside
     )
     return true
   }
