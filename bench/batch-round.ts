@@ -2,7 +2,7 @@ import type { LakeTable } from '../src/lake/table.ts'
 import { batchTable } from './definitions.ts'
 import { eventsPerBatch } from './events.ts'
 import type { BenchInstance } from './instance.ts'
-import { runLoad } from './load.ts'
+import { startLoad, type Load } from './load.ts'
 import type { LoadResult } from './loads/jobs.ts'
 import { pause } from './processes.ts'
 
@@ -16,18 +16,12 @@ export interface BatchRound {
   readonly lakeMicroseconds: number
   readonly commits: number
   readonly load: LoadResult
-  readonly backlogMaxBytes: number
-  /** Largest memory of all processes in the last third of the round, of that in the third before. */
-  readonly memoryGrowth: number
-  /** Largest resident memory, bytes. */
-  readonly memory: { readonly ingest: number; readonly lake: number }
+  readonly samples: readonly Sample[]
+  /** The largest of each in the samples. */
+  readonly largest: Omit<Sample, 'atMs'>
 }
 
-interface Commit {
-  readonly timestampMs: number
-  readonly rows: number
-}
-
+/** Bytes at one moment of a round: resident memory of the processes, log that waits for the tables. */
 interface Sample {
   readonly atMs: number
   readonly ingest: number
@@ -35,30 +29,36 @@ interface Sample {
   readonly backlog: number
 }
 
+interface Commit {
+  readonly timestampMs: number
+  readonly rows: number
+}
+
 const connections = 4
 const settlingMs = 2_000
+/** For a rate; a fast machine has them long before the time is over. */
+const enoughCommits = 4
 const sampleIntervalMs = 200
 
-/** Sends batches for this long, and watches. */
+/** Sends batches and watches, for this long at least, and until there were a few commits. */
 export async function runUnderBatches(
   instance: BenchInstance,
   eventsFile: string,
-  durationMs: number,
+  leastMs: number,
 ): Promise<BatchRound> {
   const table = await instance.openTable(batchTable)
   const rowsBefore = await countRows(instance)
   const [ingest, lake] = [instance.pid('ingest'), instance.pid('lake')]
-  const load = runLoad({
+  const load = startLoad({
     kind: 'batches',
     port: instance.collectorPort,
     eventsFile,
     eventsPerBatch,
     connections,
-    durationMs,
     pids: [ingest, lake],
   })
-  const { commits, samples } = await watch(instance, table, load)
-  const result = await load
+  const { commits, samples } = await watch(instance, table, load, leastMs)
+  const result = await load.result
   const rows = (await countRows(instance)) - rowsBefore
   const ingestMicroseconds = perUnit(result.processorMs[ingest], result.events)
   const lakeMicroseconds = perUnit(result.processorMs[lake], rows)
@@ -68,7 +68,12 @@ export async function runUnderBatches(
     ingestMicroseconds,
     lakeMicroseconds,
     load: result,
-    ...summarize(samples),
+    samples,
+    largest: {
+      ingest: Math.max(...samples.map(({ ingest: bytes }) => bytes)),
+      lake: Math.max(...samples.map(({ lake: bytes }) => bytes)),
+      backlog: Math.max(...samples.map(({ backlog }) => backlog)),
+    },
   }
 }
 
@@ -80,16 +85,13 @@ async function countRows(instance: BenchInstance): Promise<number> {
   return tables.find(({ name }) => name === batchTable)?.rows ?? 0
 }
 
-async function watch(instance: BenchInstance, table: LakeTable, load: Promise<LoadResult>) {
+async function watch(instance: BenchInstance, table: LakeTable, load: Load, leastMs: number) {
   const commits = new Map<string, Commit>()
   const samples: Sample[] = []
   const startMs = Date.now()
-  let isOver = false
-  const end = () => {
-    isOver = true
-  }
-  void load.then(end, end)
-  while (!isOver) {
+  const isOver = (elapsedMs: number) =>
+    elapsedMs >= leastMs && (commits.size >= enoughCommits || elapsedMs >= 2 * leastMs)
+  while (!isOver(Date.now() - startMs)) {
     await pause(sampleIntervalMs)
     await table.reload()
     const { snapshot, recordCount: rows } = table
@@ -104,6 +106,7 @@ async function watch(instance: BenchInstance, table: LakeTable, load: Promise<Lo
       backlog,
     })
   }
+  load.stop()
   return { commits: [...commits.values()], samples }
 }
 
@@ -117,19 +120,12 @@ function steadyRate(commits: readonly Commit[]): { eventsPerSecond: number; comm
   }
 }
 
-function summarize(samples: readonly Sample[]) {
-  const lengthMs = samples.at(-1)?.atMs ?? 0
-  const between = (from: number, to: number) =>
-    samples.filter(({ atMs }) => atMs > lengthMs * from && atMs <= lengthMs * to)
-  const largest = (part: readonly Sample[], pick: (sample: Sample) => number) =>
-    Math.max(...part.map(pick))
-  const total = ({ ingest, lake }: Sample) => ingest + lake
-  return {
-    backlogMaxBytes: largest(samples, ({ backlog }) => backlog),
-    memoryGrowth: largest(between(2 / 3, 1), total) / largest(between(1 / 3, 2 / 3), total),
-    memory: {
-      ingest: largest(samples, ({ ingest }) => ingest),
-      lake: largest(samples, ({ lake }) => lake),
-    },
-  }
+/**
+ * How much the memory of ingest and lake together grew: its largest in the last third of all samples, of that in the third before. The first
+ * third is left out: it takes its time until caches are full.
+ */
+export function memoryGrowth(rounds: readonly BatchRound[]): number {
+  const totals = rounds.flatMap(({ samples }) => samples.map(({ ingest, lake }) => ingest + lake))
+  const third = Math.floor(totals.length / 3)
+  return Math.max(...totals.slice(-third)) / Math.max(...totals.slice(-2 * third, -third))
 }

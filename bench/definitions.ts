@@ -13,7 +13,7 @@ const properties = Object.fromEntries(
   Object.entries(parameters).map(([name, type]) => [name, { type: jsonTypes[type] }]),
 )
 
-/** One event type with typed parameters, one table; no route: it comes by `POST /events`. */
+/** One event type with typed parameters, one table; no route: it comes by `POST /events`. Commits are due by size long before the trigger, but on a slow machine. */
 export const batchDefinition = `
 import { defineConfig, event, table } from 'questlog'
 
@@ -22,7 +22,7 @@ export default defineConfig({
   events: {
     purchase: event({ params: ${JSON.stringify({ type: 'object', properties })} }),
   },
-  tables: { ${batchTable}: table({ from: 'purchase' }) },
+  tables: { ${batchTable}: table({ from: 'purchase', trigger: '2s' }) },
 })
 `
 

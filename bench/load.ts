@@ -2,12 +2,23 @@ import { spawn } from 'node:child_process'
 import type { Job, LoadResult } from './loads/jobs.ts'
 import { endWithBenchmark, forkBench, nextMessage } from './processes.ts'
 
-/** Runs a load in a process of its own. */
-export async function runLoad(job: Job): Promise<LoadResult> {
+/** A load in a process of its own. */
+export interface Load {
+  readonly result: Promise<LoadResult>
+  /** Ends one that has no end of its own. */
+  readonly stop: () => void
+}
+
+export function startLoad(job: Job): Load {
   const child = forkBench('client-main.ts')
-  const result = nextMessage(child)
+  const result = nextMessage(child) as Promise<LoadResult> // client-main sends nothing else
   child.send(job)
-  return (await result) as LoadResult // client-main sends nothing else
+  return { result, stop: () => child.send('stop') }
+}
+
+/** Runs a load to its end. */
+export function runLoad(job: Job): Promise<LoadResult> {
+  return startLoad(job).result
 }
 
 export interface AbResult {

@@ -9,11 +9,12 @@ import { measureStart } from './benchmarks/start.ts'
 import { describeMachine } from './machine.ts'
 import { cleanUp } from './processes.ts'
 import { renderReport, saveReport, type Findings, type Report } from './report.ts'
+import { Rounds } from './rounds.ts'
 
 interface Benchmark {
   readonly name: string
   readonly title: string
-  readonly measure: (rounds: number) => Promise<Findings>
+  readonly measure: (rounds: Rounds) => Promise<Findings>
 }
 
 const benchmarks: readonly Benchmark[] = [
@@ -51,14 +52,20 @@ NAME is one of ${benchmarks.map(({ name }) => name).join(', ')}; N is 1 to 20, 3
       : benchmarks.filter(({ name }) => positionals.includes(name))
   for (const benchmark of chosen) {
     console.error(`${benchmark.name} …`)
-    const report = await runOne(benchmark, rounds)
-    saveReport(report)
-    console.log(renderReport(report))
+    try {
+      const report = await runOne(benchmark, rounds)
+      saveReport(report)
+      console.log(renderReport(report))
+    } catch (error) {
+      console.error(`${benchmark.name} failed:`, error)
+      process.exitCode = 1
+    }
   }
 }
 
-async function runOne({ name, title, measure }: Benchmark, rounds: number): Promise<Report> {
+async function runOne({ name, title, measure }: Benchmark, wanted: number): Promise<Report> {
   const machine = describeMachine()
+  const rounds = new Rounds(wanted)
   const startedAt = new Date()
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_resolve, reject) => {
@@ -74,7 +81,8 @@ async function runOne({ name, title, measure }: Benchmark, rounds: number): Prom
       title,
       startedAt: startedAt.toISOString(),
       elapsedSeconds: Math.round((Date.now() - startedAt.getTime()) / 1000),
-      command: `npm run bench -- --rounds ${rounds} ${name}`,
+      command: `npm run bench -- --rounds ${wanted} ${name}`,
+      roundsDone: rounds.done,
       machine,
       ...findings,
     }
@@ -86,10 +94,6 @@ async function runOne({ name, title, measure }: Benchmark, rounds: number): Prom
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.once(signal, () => void cleanUp().finally(() => process.exit(130)))
-try {
-  await main()
-  process.exit()
-} catch (error) {
-  console.error(error)
-  process.exit(1)
-}
+await main()
+// A load that was given up may still hold the process.
+process.exit()

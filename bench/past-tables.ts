@@ -71,14 +71,14 @@ async function writeFile(
     `(${list})[1 + (hash(n + ${salt}) % len(${list})::UBIGINT)::BIGINT]`
   await connection.run(`CREATE OR REPLACE TEMP TABLE past AS SELECT
     '{"event_type":"purchase_sword"}' AS raw_event,
-    strftime(${time}, '%Y-%m-%d %H:%M:%S.%g') AS "timestamp",
+    NULL AS "timestamp",
     '*/*' AS "Accept",
     ${pick(`['user1.comcast.com', 'user2.att.com', 'user3.gogov.com']`, 1)} AS "Host",
     'ApacheBench/2.3' AS "User-Agent",
     'purchase_sword' AS event_type,
     ${pick(`['red', 'green', 'blue', 'black', 'white']`, 2)} AS color,
     (hash(n + 3) % 100)::BIGINT AS damage,
-    'past/0/' || n AS event_id,
+    NULL AS event_id,
     0 AS _partition,
     n AS _offset,
     ${time}::TIMESTAMPTZ AS _timestamp

@@ -35,6 +35,8 @@ export interface Report extends Findings {
   readonly startedAt: string
   readonly elapsedSeconds: number
   readonly command: string
+  /** Fewer than asked for when the machine was too slow for all of them. */
+  readonly roundsDone: number
   readonly machine: Machine
 }
 
@@ -80,6 +82,7 @@ export function formatNumber(value: number): string {
 
 /** `median (min–max)` */
 export function formatSpread({ median, min, max }: Spread, factor = 1): string {
+  if (Number.isNaN(median)) return '–'
   const [middle, low, high] = [median, min, max].map((value) => formatNumber(value * factor))
   return min === max ? `${middle}` : `${middle} (${low}–${high})`
 }
@@ -89,7 +92,7 @@ export function renderReport(report: Report): string {
   return [
     `# ${report.title}`,
     '',
-    `\`${report.command}\`, ${report.startedAt}, ${report.elapsedSeconds} s.`,
+    `\`${report.command}\`, ${report.startedAt}, rounds: ${report.roundsDone}, ${report.elapsedSeconds} s.`,
     `${machineLine(report.machine)}.`,
     ...report.tables.flatMap((table) => ['', `## ${table.title}`, '', ...renderTable(table)]),
     ...(report.bars.length === 0

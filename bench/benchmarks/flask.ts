@@ -9,6 +9,7 @@ import { capture, runAb, runLoad, type AbResult } from '../load.ts'
 import type { LoadResult } from '../loads/jobs.ts'
 import { atEnd, endWithBenchmark, waitFor } from '../processes.ts'
 import { formatNumber, formatSpread, type Findings } from '../report.ts'
+import type { Rounds } from '../rounds.ts'
 import { spreadOf } from '../statistics.ts'
 
 const path = '/purchase_a_sword'
@@ -32,7 +33,7 @@ interface Round {
 }
 
 /** The same requests to a Flask application and to questlog. */
-export async function measureFlask(rounds: number): Promise<Findings> {
+export async function measureFlask(rounds: Rounds): Promise<Findings> {
   const python = await findFlask()
   if (python === undefined)
     return {
@@ -45,11 +46,12 @@ export async function measureFlask(rounds: number): Promise<Findings> {
   const own = { name: 'questlog', port: instance.collectorPort, pid: instance.pid('ingest') }
   const targets = [await startFlask(python.command), own]
   const results: Round[] = []
-  for (let round = 0; round < rounds; round++)
+  await rounds.run(async () => {
     for (const target of targets) {
       results.push(await measureOnce(target))
       await instance.level()
     }
+  })
   const of = (target: string, pick: (round: Round) => number) =>
     spreadOf(results.filter((round) => round.target === target).map(pick))
   const times = (pick: (round: Round) => number) =>

@@ -5,6 +5,7 @@ import { runLoad } from '../load.ts'
 import type { LoadResult } from '../loads/jobs.ts'
 import { pause } from '../processes.ts'
 import { atLeast, atMost, formatNumber, formatSpread, type Findings } from '../report.ts'
+import type { Rounds } from '../rounds.ts'
 import { runSql } from '../sql.ts'
 import { latenciesOf, spreadOf, type Latencies } from '../statistics.ts'
 
@@ -36,12 +37,13 @@ interface Run {
 }
 
 /** How long after its answer an event is in SQL, while others come in and tables commit. */
-export async function measureFreshness(rounds: number): Promise<Findings> {
+export async function measureFreshness(rounds: Rounds): Promise<Findings> {
   const subjects: Subject[] = []
   for (const tables of tableCounts) subjects.push(await startSubject(tables))
   const runs: Run[] = []
-  for (let round = 0; round < rounds; round++)
+  await rounds.run(async () => {
     for (const subject of subjects) runs.push(await measureOnce(subject))
+  })
   const summaries = tableCounts.map((tables) => summarize(tables, runs))
   return {
     tables: [

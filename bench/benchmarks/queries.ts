@@ -3,6 +3,7 @@ import { queryDefinition } from '../definitions.ts'
 import { BenchInstance } from '../instance.ts'
 import { pastEnd, writePastTables, type PastTable } from '../past-tables.ts'
 import { atMost, formatNumber, formatSpread, type Findings, type Table } from '../report.ts'
+import type { Rounds } from '../rounds.ts'
 import { runSql } from '../sql.ts'
 import { spreadOf } from '../statistics.ts'
 
@@ -30,7 +31,7 @@ interface Measured {
 }
 
 /** Time of statements over tables of several sizes. */
-export async function measureQueries(rounds: number): Promise<Findings> {
+export async function measureQueries(rounds: Rounds): Promise<Findings> {
   const instance = new BenchInstance({ config: queryDefinition(tables.map(({ name }) => name)) })
   const startMs = performance.now()
   await writePastTables(join(instance.data, 'lake'), tables)
@@ -44,17 +45,19 @@ export async function measureQueries(rounds: number): Promise<Findings> {
       wallMs: [],
     })),
   )
-  for (let round = -1; round < rounds * repeats; round++) {
-    for (const { table, statement, serverMs, wallMs } of measured) {
-      const answer = await runSql(instance.sqlPort, statements[statement]?.(table.name) ?? '')
-      if (round < 0) checkAnswer(table, statement, answer.rows)
-      // The first round finds files and connections that nothing has opened before.
-      else {
-        serverMs.push(answer.serverMs)
-        wallMs.push(answer.wallMs)
+  const ask = ({ table, statement }: Measured) =>
+    runSql(instance.sqlPort, statements[statement]?.(table.name) ?? '')
+  // The first time finds files and connections that nothing has opened before.
+  for (const one of measured) checkAnswer(one.table, one.statement, (await ask(one)).rows)
+  await rounds.run(async () => {
+    for (let repeat = 0; repeat < repeats; repeat++) {
+      for (const one of measured) {
+        const { serverMs, wallMs } = await ask(one)
+        one.serverMs.push(serverMs)
+        one.wallMs.push(wallMs)
       }
     }
-  }
+  })
   const largest = (statement: string) =>
     spreadOf(
       measured.find(
@@ -72,10 +75,10 @@ export async function measureQueries(rounds: number): Promise<Findings> {
       atMost('by host of 10 M rows in 10 files, server time', largest('by host'), 80, ' ms'),
     ],
     notes: [
-      `each statement ${rounds * repeats} times, in turns, after one time that is not counted; medians; one statement at a time`,
+      `each statement ${rounds.done * repeats} times, in turns, after one time that is not counted; medians; one statement at a time`,
       'server time is elapsedMs of the stats line of POST /sql: it includes waiting for what was answered before',
       `"last minute" takes the rows of the last minute of a day; files lie in the order of time`,
-      `raw_event is short here: no statement reads it. The tables were written in ${formatNumber(writeSeconds)} s, by the writer that commits use`,
+      `raw_event, timestamp and event_id are short or empty: no statement reads them. The tables were written in ${formatNumber(writeSeconds)} s, by the writer that commits use`,
     ],
     rounds: measured,
   }

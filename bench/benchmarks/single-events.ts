@@ -11,6 +11,7 @@ import {
   type Findings,
   type Table,
 } from '../report.ts'
+import type { Rounds } from '../rounds.ts'
 import { spreadOf } from '../statistics.ts'
 
 const path = '/purchase_a_sword'
@@ -41,7 +42,7 @@ interface Round {
 }
 
 /** Requests a second and processor time a request, beside a server that does nothing. */
-export async function measureSingleEvents(rounds: number): Promise<Findings> {
+export async function measureSingleEvents(rounds: Rounds): Promise<Findings> {
   const hello = await startHello()
   const targets = [
     hello,
@@ -49,13 +50,13 @@ export async function measureSingleEvents(rounds: number): Promise<Findings> {
     await startQuestlog('questlog, access log on', true),
   ]
   const results: Round[] = []
-  for (let round = 0; round < rounds; round++) {
+  await rounds.run(async (round) => {
     // Another one comes first in each round.
     for (let place = 0; place < targets.length; place++) {
       const target = targets[(round + place) % targets.length]
       if (target !== undefined) results.push(await measureOnce(target))
     }
-  }
+  })
   const hasAb = results.every(({ ab }) => ab !== undefined)
   return {
     tables: [keepAliveTable(targets, results), ...(hasAb ? [abTable(targets, results)] : [])],

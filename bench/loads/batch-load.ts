@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs'
-import { pause } from '../processes.ts'
 import { Connection } from './connection.ts'
 import type { BatchJob, LoadResult } from './jobs.ts'
 import { Tally } from './tally.ts'
@@ -8,11 +7,10 @@ const lineFeed = 0x0a
 /** Sooner than Retry-After says: the load is to be there as soon as there is room for it. */
 const retryDelayMs = 100
 
-/** Runs until the time is over and every request has its answer. */
-export async function runBatches(job: BatchJob): Promise<LoadResult> {
+/** Runs until the signal aborts and every request has its answer. */
+export async function runBatches(job: BatchJob, stop: AbortSignal): Promise<LoadResult> {
   const bodies = splitBodies(readFileSync(job.eventsFile), job.eventsPerBatch)
   const tally = new Tally(job.pids)
-  const endMs = performance.now() + job.durationMs
   let next = 0
   const client = () =>
     new Promise<void>((resolve) => {
@@ -24,7 +22,7 @@ export async function runBatches(job: BatchJob): Promise<LoadResult> {
       }
       const connection = new Connection(job.port, (status) => {
         tally.answered(status, job.eventsPerBatch, sentMs)
-        if (performance.now() >= endMs) {
+        if (stop.aborted) {
           connection.close()
           return resolve()
         }
@@ -34,7 +32,7 @@ export async function runBatches(job: BatchJob): Promise<LoadResult> {
       })
       send()
     })
-  await Promise.all([...Array.from({ length: job.connections }, client), pause(job.durationMs)])
+  await Promise.all(Array.from({ length: job.connections }, client))
   return tally.result()
 }
 

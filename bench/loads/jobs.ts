@@ -13,7 +13,7 @@ export interface GetJob {
   readonly pids: readonly number[]
 }
 
-/** `POST /events` with NDJSON bodies, over and over; a refusal is sent again soon. */
+/** `POST /events` with NDJSON bodies, over and over until it is stopped; a refusal is sent again soon. */
 export interface BatchJob {
   readonly kind: 'batches'
   readonly port: number
@@ -21,7 +21,6 @@ export interface BatchJob {
   readonly eventsFile: string
   readonly eventsPerBatch: number
   readonly connections: number
-  readonly durationMs: number
   readonly pids: readonly number[]
 }
 
