@@ -46,13 +46,51 @@ export function encodeContainer(
   records: readonly object[],
   header: Readonly<Record<string, string>>,
 ): Buffer {
-  const sync = randomBytes(syncBytes)
   const keys = { 'avro.schema': format.text, 'avro.codec': 'deflate', ...header }
-  const head = headerType.toBuffer(
-    Object.fromEntries(Object.entries(keys).map(([key, text]) => [key, Buffer.from(text)])),
-  )
+  const head = Object.entries(keys).map(([key, text]) => [key, Buffer.from(text)])
+  return encodeBlocks(Object.fromEntries(head), format.type, records)
+}
+
+/**
+ * The records of a container, whoever wrote it: fields that `format` knows have its names, others keep the writer's.
+ * Throws a plain Error that says what is wrong; the caller knows the file.
+ */
+export function decodeContainer(format: AvroFormat, bytes: Buffer): Record<string, unknown>[] {
+  const head = decodeHead(bytes)
+  return decodeBlocks(head, writerType(format, head.schema), bytes)
+}
+
+/**
+ * The container again with other records, whoever wrote it: header, schema and every field that `change` leaves alone stay as they are. `nameOf` gives the writer's name of
+ * a field by its id. Throws as `decodeContainer` does.
+ */
+export function rewriteContainer(
+  bytes: Buffer,
+  change: (
+    record: Record<string, unknown>,
+    nameOf: (fieldId: number) => string,
+  ) => Record<string, unknown>,
+): Buffer {
+  const head = decodeHead(bytes)
+  const { type, names } = avroFormat(JSON.parse(head.schema))
+  const nameOf = (fieldId: number) => {
+    const name = names.get(fieldId)
+    if (name === undefined) throw new Error(`it has no field with the id ${fieldId}`)
+    return name
+  }
+  const records = decodeBlocks(head, type, bytes).map((record) => change(record, nameOf))
+  return encodeBlocks({ ...head.keys, 'avro.codec': Buffer.from('deflate') }, type, records)
+}
+
+function encodeBlocks(
+  keys: Readonly<Record<string, Buffer>>,
+  type: Type,
+  records: readonly object[],
+): Buffer {
+  const sync = randomBytes(syncBytes)
+  const head = headerType.toBuffer(keys)
   if (records.length === 0) return Buffer.concat([magic, head, sync])
-  const block = deflateRawSync(Buffer.concat(records.map((record) => format.type.toBuffer(record))))
+  const block = deflateRawSync(Buffer.concat(records.map((record) => type.toBuffer(record))))
   return Buffer.concat([
     magic,
     head,
@@ -64,26 +102,35 @@ export function encodeContainer(
   ])
 }
 
-/**
- * The records of a container, whoever wrote it: fields that `format` knows have its names, others keep the writer's.
- * Throws a plain Error that says what is wrong; the caller knows the file.
- */
-export function decodeContainer(format: AvroFormat, bytes: Buffer): Record<string, unknown>[] {
+interface ContainerHead {
+  readonly keys: Readonly<Record<string, Buffer>>
+  /** The writer's schema. */
+  readonly schema: string
+  /** Where the first block begins, and what each one ends with. */
+  readonly end: number
+  readonly sync: Buffer
+}
+
+function decodeHead(bytes: Buffer): ContainerHead {
   if (!bytes.subarray(0, magic.length).equals(magic)) throw new Error('not an Avro file')
   const head = decode(headerType, bytes, magic.length)
-  const header = head.value as Record<string, Buffer> // by its schema
-  const type = writerType(format, header['avro.schema']?.toString() ?? '')
-  const codec = header['avro.codec']?.toString() ?? 'null'
+  const keys = head.value as Record<string, Buffer> // by its schema
   const sync = bytes.subarray(head.offset, head.offset + syncBytes)
   if (sync.length < syncBytes) throw new Error('the header runs past the end of the file')
+  const schema = keys['avro.schema']?.toString() ?? ''
+  return { keys, schema, end: head.offset + syncBytes, sync }
+}
+
+function decodeBlocks(head: ContainerHead, type: Type, bytes: Buffer): Record<string, unknown>[] {
+  const codec = head.keys['avro.codec']?.toString() ?? 'null'
   const records: Record<string, unknown>[] = []
-  for (let position = head.offset + syncBytes; position < bytes.length;) {
+  for (let position = head.end; position < bytes.length;) {
     const count = decode(countType, bytes, position)
     const size = decode(countType, bytes, count.offset)
     const end = size.offset + Number(size.value)
     if (end + syncBytes > bytes.length || Number(size.value) < 0)
       throw new Error('a block runs past the end of the file')
-    if (!bytes.subarray(end, end + syncBytes).equals(sync))
+    if (!bytes.subarray(end, end + syncBytes).equals(head.sync))
       throw new Error('a block does not end with the sync marker')
     const block = decompress(codec, bytes.subarray(size.offset, end))
     for (let read = 0, offset = 0; read < Number(count.value); read++) {

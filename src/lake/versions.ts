@@ -92,7 +92,7 @@ async function readHint(files: Files, folder: string): Promise<number> {
 }
 
 /** Replaces the hint without syncing it: a hint that is lost or behind costs a reader one look at the folder. */
-async function writeHint(files: Files, folder: string, version: number): Promise<void> {
+export async function writeHint(files: Files, folder: string, version: number): Promise<void> {
   const staged = join(folder, `${hintName}.${randomUUID()}.tmp`)
   const file = await files.openAppend(staged)
   try {
