@@ -1,0 +1,297 @@
+import { randomBytes } from 'node:crypto'
+import { copyFile, emptySum, sumBytes, sumFile, type FileSum } from '../core/copy.ts'
+import { systemErrorCode } from '../core/errors.ts'
+import type { Files } from '../core/files.ts'
+import { damagedLog } from './failures.ts'
+import {
+  indexPath,
+  listSegments,
+  metaPath,
+  partitionFolder,
+  segmentPath,
+  startPath,
+  watermarkPath,
+} from './layout.ts'
+import { writeLogStart } from './log-start.ts'
+import { decodeMeta } from './meta.ts'
+import type { PartitionWatermark, Topic } from './record.ts'
+import { scanSegment } from './segment.ts'
+import { SegmentIndex, type SegmentExtent } from './segment-index.ts'
+import { uuidFrom, WatermarkWriter } from './watermark.ts'
+
+/** A partition as it lies in the copy. */
+export interface CopiedPartition {
+  readonly topic: string
+  readonly topicId: string
+  readonly partition: number
+  /** First offset of the first segment. */
+  readonly startOffset: number
+  /** Offset after the last record. */
+  readonly endOffset: number
+  readonly missingOffsets: number
+  /** Records that retention had removed below `startOffset`. */
+  readonly removedRecords: number
+  /** The last segment and its bytes. */
+  readonly segmentBaseOffset: number
+  readonly position: number
+}
+
+/** What has been copied of a segment; `extent` once it is whole and its batches were checked. */
+interface CopiedSegment {
+  readonly baseOffset: number
+  sum: FileSum
+  extent: SegmentExtent | undefined
+}
+
+interface PartitionCopy {
+  readonly topic: Topic
+  readonly partition: number
+  end: PartitionWatermark
+  segments: CopiedSegment[]
+}
+
+/**
+ * Copies a log that may be written to meanwhile, in passes: `advance` copies up to the ends that it is given, a later call goes on from there. Every batch
+ * of the copy is checked. `finish` writes what is not segments. The folder of the copy must be empty at first.
+ */
+export class LogCopy {
+  readonly #files: Files
+  readonly #from: string
+  readonly #to: string
+  readonly #partitions = new Map<string, PartitionCopy>()
+  readonly #sums = new Map<string, FileSum>()
+
+  /** Both folders are those that hold `meta`. */
+  constructor(files: Files, from: string, to: string) {
+    this.#files = files
+    this.#from = from
+    this.#to = to
+  }
+
+  /**
+   * Copies up to these ends: segments before the last one whole, the last one up to its position. False when retention removed segments that were not copied
+   * yet: then the copy starts later than it did, and tables that were copied before the call may not have read so far.
+   */
+  async advance(ends: readonly PartitionWatermark[]): Promise<boolean> {
+    const topics = new Map((await this.#readMeta()).topics.map((topic) => [topic.id, topic]))
+    let isWhole = true
+    for (const end of ends) {
+      const topic = topics.get(end.topicId)
+      if (topic === undefined) continue
+      const key = `${end.topicId}/${end.partition}`
+      const copy = this.#partitions.get(key) ?? {
+        topic,
+        partition: end.partition,
+        end,
+        segments: [],
+      }
+      this.#partitions.set(key, copy)
+      copy.end = end
+      if (!(await this.#advancePartition(copy))) isWhole = false
+    }
+    return isWhole
+  }
+
+  async #advancePartition(copy: PartitionCopy): Promise<boolean> {
+    const { end, segments } = copy
+    const there = await listSegments(this.#files, this.#sourceFolder(copy))
+    const listed = there.filter((base) => base >= end.startOffset) // what lies before is removed already
+    const known = segments.at(-1)
+    let isWhole = known === undefined || listed.includes(known.baseOffset)
+    if (!isWhole) await this.#forget(copy)
+    const from = copy.segments.at(-1)?.baseOffset ?? 0
+    for (const base of listed.filter((each) => each >= from && each <= end.segmentBaseOffset)) {
+      if (await this.#copySegment(copy, base)) continue
+      // Retention takes the lowest segments first: those copied before this one are gone as well.
+      isWhole = false
+      await this.#forget(copy)
+    }
+    return isWhole
+  }
+
+  /** False when the segment is gone. */
+  async #copySegment(copy: PartitionCopy, base: number): Promise<boolean> {
+    const { end, segments } = copy
+    const folder = this.#targetFolder(copy)
+    if (segments.length === 0) await this.#files.makeFolder(folder)
+    const source = segmentPath(this.#sourceFolder(copy), base)
+    const target = segmentPath(folder, base)
+    const isLast = base === end.segmentBaseOffset
+    const last = segments.at(-1)
+    const segment: CopiedSegment =
+      last?.baseOffset === base
+        ? last
+        : { baseOffset: base, sum: { ...emptySum }, extent: undefined }
+    try {
+      const bytes = isLast ? end.position : undefined
+      segment.sum = await copyFile(this.#files, source, target, bytes, segment.sum)
+    } catch (error) {
+      if (systemErrorCode(error) === 'ENOENT') return false
+      throw error
+    }
+    if (segment !== last) segments.push(segment)
+    this.#sums.set(target, segment.sum)
+    if (!isLast) await this.#seal(copy, segment)
+    return true
+  }
+
+  /** Checks every batch of a whole segment, and copies its index, which also knows when it was written. Without one the next start makes it. */
+  async #seal(copy: PartitionCopy, segment: CopiedSegment): Promise<void> {
+    const { baseOffset } = segment
+    const index = await this.#scan(copy, segment)
+    segment.extent = index.extent
+    const bytes = await this.#readIndex(segmentPath(this.#sourceFolder(copy), baseOffset), index)
+    if (bytes === undefined) return
+    const path = indexPath(segmentPath(this.#targetFolder(copy), baseOffset))
+    await this.#files.writeNew(path, bytes)
+    this.#sums.set(path, sumBytes(bytes))
+  }
+
+  /** The index file of a segment; undefined when there is none, or when it does not say what the scan found. */
+  async #readIndex(segment: string, scanned: SegmentIndex): Promise<Buffer | undefined> {
+    const path = indexPath(segment)
+    if ((await this.#files.sizeOf(path)) === undefined) return undefined
+    const bytes = await this.#files.readAll(path).catch(() => undefined)
+    if (bytes === undefined) return undefined
+    return SegmentIndex.decode(bytes, scanned.baseOffset)?.agrees(scanned) === true
+      ? bytes
+      : undefined
+  }
+
+  async #scan(copy: PartitionCopy, segment: CopiedSegment) {
+    const { baseOffset, sum } = segment
+    const file = await this.#files.openRead(segmentPath(this.#targetFolder(copy), baseOffset))
+    try {
+      const index = await scanSegment(file, baseOffset, sum.bytes)
+      if (index.endPosition !== sum.bytes)
+        throw this.#damaged(copy, index, 'the bytes there are no valid record batch')
+      return index
+    } finally {
+      await file.close()
+    }
+  }
+
+  #damaged(copy: PartitionCopy, extent: SegmentExtent, reason: string) {
+    const file = segmentPath(this.#sourceFolder(copy), extent.baseOffset)
+    const { endOffset: offset, endPosition: position } = extent
+    return damagedLog(
+      { topic: copy.topic.name, partition: copy.partition, file, position, offset },
+      reason,
+    )
+  }
+
+  /** Takes back what was copied of a partition. */
+  async #forget(copy: PartitionCopy): Promise<void> {
+    for (const { baseOffset } of copy.segments) {
+      const path = segmentPath(this.#targetFolder(copy), baseOffset)
+      for (const each of [path, indexPath(path)]) {
+        if (this.#sums.delete(each)) await this.#files.unlink(each)
+      }
+    }
+    copy.segments = []
+  }
+
+  /** Checks the last segments, writes the meta file and syncs the folders: `sums` are all files of the copy by path. */
+  async finish(): Promise<{
+    partitions: readonly CopiedPartition[]
+    sums: ReadonlyMap<string, FileSum>
+  }> {
+    const partitions: CopiedPartition[] = []
+    for (const copy of this.#partitions.values()) {
+      const last = copy.segments.at(-1)
+      if (last === undefined) continue
+      last.extent = (await this.#scan(copy, last)).extent
+      if (last.extent.endOffset !== copy.end.visibleOffset)
+        throw this.#damaged(copy, last.extent, `offset ${copy.end.visibleOffset} should end there`)
+      const partition = describe(copy, last)
+      await this.#writeStart(copy, partition)
+      await this.#files.syncFolder(this.#targetFolder(copy))
+      partitions.push(partition)
+    }
+    const { bytes } = await this.#readMeta()
+    if (bytes.length > 0) {
+      await this.#files.makeFolder(this.#to)
+      await this.#files.writeNew(metaPath(this.#to), bytes)
+      this.#sums.set(metaPath(this.#to), sumBytes(bytes))
+      await this.#files.syncFolder(this.#to)
+    }
+    return { partitions, sums: this.#sums }
+  }
+
+  /** What retention had removed before the copy begins. */
+  async #writeStart(copy: PartitionCopy, partition: CopiedPartition): Promise<void> {
+    const { startOffset, removedRecords } = partition
+    if (removedRecords === 0) return
+    const folder = this.#targetFolder(copy)
+    await writeLogStart(this.#files, folder, { startOffset, removedRecords })
+    this.#sums.set(startPath(folder), await sumFile(this.#files, startPath(folder)))
+  }
+
+  /** The topics, and the bytes that name them without the end of an append that is under way. */
+  async #readMeta(): Promise<{ topics: readonly Topic[]; bytes: Buffer }> {
+    const path = metaPath(this.#from)
+    if (((await this.#files.sizeOf(path)) ?? 0) === 0) return { topics: [], bytes: Buffer.alloc(0) }
+    const bytes = await this.#files.readAll(path)
+    const { topics, goodBytes } = decodeMeta(bytes, path)
+    return { topics, bytes: bytes.subarray(0, goodBytes) }
+  }
+
+  #sourceFolder({ topic, partition }: PartitionCopy): string {
+    return partitionFolder(this.#from, topic.name, partition)
+  }
+
+  #targetFolder({ topic, partition }: PartitionCopy): string {
+    return partitionFolder(this.#to, topic.name, partition)
+  }
+}
+
+function describe(copy: PartitionCopy, last: CopiedSegment): CopiedPartition {
+  const extents = copy.segments.map(({ extent }) => extent).filter((extent) => extent !== undefined)
+  let missingOffsets = 0
+  for (const [at, extent] of extents.entries())
+    missingOffsets += extent.baseOffset - (extents[at - 1]?.endOffset ?? extent.baseOffset)
+  // What retention removed after it was copied is in the copy.
+  const removedSince = extents
+    .filter((extent) => extent.endOffset <= copy.end.startOffset)
+    .reduce((sum, extent) => sum + extent.endOffset - extent.baseOffset, 0)
+  return {
+    topic: copy.topic.name,
+    topicId: copy.topic.id,
+    partition: copy.partition,
+    startOffset: extents[0]?.baseOffset ?? last.baseOffset,
+    endOffset: copy.end.visibleOffset,
+    missingOffsets,
+    removedRecords: Math.max(0, copy.end.removedRecords - removedSince),
+    segmentBaseOffset: last.baseOffset,
+    position: last.sum.bytes,
+  }
+}
+
+/** Publishes the ends of a log that was copied here, so that it can be read before ingest has run on it. */
+export async function writeCopiedEnds(
+  files: Files,
+  logFolder: string,
+  partitions: readonly CopiedPartition[],
+): Promise<void> {
+  const path = watermarkPath(logFolder)
+  const writer = new WatermarkWriter(files.openShared(path, 'write'), uuidFrom(randomBytes(16)))
+  try {
+    for (const each of partitions)
+      writer.set({
+        topicId: each.topicId,
+        partition: each.partition,
+        visibleOffset: each.endOffset,
+        syncedOffset: each.endOffset,
+        segmentBaseOffset: each.segmentBaseOffset,
+        position: each.position,
+        startOffset: each.startOffset,
+        missingOffsets: each.missingOffsets,
+        removedRecords: each.removedRecords,
+        offline: false,
+      })
+    writer.publish()
+  } finally {
+    writer.close()
+  }
+  await files.syncFile(path)
+}
