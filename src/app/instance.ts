@@ -108,6 +108,24 @@ export function runningDataFolders(environment: NodeJS.ProcessEnv): readonly str
   return running
 }
 
+/** Notes of processes that are gone: of this data folder, and in the registry. Nothing is taken away. */
+export function findStaleNotes(data: string, environment: NodeJS.ProcessEnv): readonly string[] {
+  const own = [roleNames, ...roleNames.map((role) => [role])]
+    .filter((roles) => !isHeld(supervisorLockPath(data, roles)))
+    .map((roles) => instancePath(data, roles))
+    .filter(exists)
+  const folder = registryFolder(environment)
+  if (folder === undefined) return own
+  const notes = listNames(folder)
+    .filter((entry) => entry.endsWith('.json'))
+    .map((entry) => join(folder, entry))
+  const ended = notes.filter((path) => {
+    const noted = readData(path)
+    return noted === undefined || readInstances(noted).length === 0
+  })
+  return [...own, ...ended]
+}
+
 function readData(path: string): string | undefined {
   try {
     const note: unknown = JSON.parse(readTextIfThere(path) ?? '')

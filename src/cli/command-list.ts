@@ -105,6 +105,26 @@ export const commandGroups: readonly CommandGroup[] = [
     ],
   },
   {
+    title: 'Keep',
+    rows: [
+      row(
+        'backup',
+        'copy log, tables and definitions, also while it runs',
+        async () => (await import('./commands/backup.ts')).backupCommand,
+      ),
+      row(
+        'restore',
+        'make a data folder of a backup',
+        async () => (await import('./commands/restore.ts')).restoreCommand,
+      ),
+      row(
+        'doctor',
+        'look at everything that a start depends on',
+        async () => (await import('./commands/doctor.ts')).doctorCommand,
+      ),
+    ],
+  },
+  {
     title: 'About',
     rows: [
       row(

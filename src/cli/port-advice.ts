@@ -26,7 +26,8 @@ export async function withPortAdvice(
   })
 }
 
-async function findFreePort(from: number, host: string): Promise<number> {
+/** The first free port from `from` on; 0 when there is none nearby. */
+export async function findFreePort(from: number, host: string): Promise<number> {
   for (let port = from; port < Math.min(from + portsTried, 65_536); port++)
     if (await isFree(port, host)) return port
   return 0

@@ -216,6 +216,12 @@ export const errorCatalog = {
     retriable: false,
     hint: 'choose another folder with --data, or give this user the right to write there',
   },
+  BACKUP_UNUSABLE: {
+    http: 422,
+    kafka: 2,
+    retriable: false,
+    hint: 'use another backup; `questlog backup DIR` makes a new one',
+  },
   ALREADY_RUNNING: {
     http: 409,
     kafka: 56,

@@ -104,4 +104,10 @@ export const diskFormats: readonly DiskFormat[] = [
     page: 'docs/internals/run-folder.md',
     heading: /instance/i,
   },
+  {
+    what: 'backups',
+    source: 'src/app/backup-file.ts',
+    page: 'docs/internals/backup-format.md',
+    heading: /backup\.json/i,
+  },
 ]

@@ -1,0 +1,18 @@
+import type { Backup } from '../app/backup-file.ts'
+import { formatBytes, formatCount, formatMany } from '../app/words.ts'
+
+/** What a backup holds: a line a partition, a line a table, and its size. */
+export function backupLines(backup: Backup): string[] {
+  const bytes = backup.files.reduce((sum, file) => sum + file.bytes, 0)
+  return [
+    ...backup.partitions.map(({ topic, partition, startOffset, endOffset, missingOffsets }) => {
+      const events = formatMany(endOffset - startOffset - missingOffsets, 'event')
+      return `topic ${topic}/${partition}: ${events}, offsets ${formatCount(startOffset)} to ${formatCount(endOffset)}`
+    }),
+    ...backup.tables.map(
+      ({ namespace, name, rows, version }) =>
+        `table ${namespace}.${name}: ${formatMany(rows, 'row')} committed, version ${version}`,
+    ),
+    `${formatMany(backup.files.length, 'file')}, ${formatBytes(bytes)}`,
+  ]
+}
