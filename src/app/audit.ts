@@ -117,6 +117,7 @@ async function auditTopic(
     const limits = topic.limits(stream.reader.watermark() ?? { incarnation: '', partitions: [] })
     for (const limit of limits.values()) await audit.scan(limit)
     await audit.countRemoved()
+    await audit.countLost()
     const lines = audit.report()
     for (const line of lines) await write(line)
     await write(`${topic.topic.name}: ${describeCounts(audit)}`)

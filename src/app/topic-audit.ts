@@ -2,6 +2,7 @@ import { queryRows, type DuckDBConnection } from '../core/duckdb.ts'
 import { QuestlogError } from '../core/errors.ts'
 import { parseOffsets } from '../lake/offsets.ts'
 import { decodeRecords } from '../log/record-batch.ts'
+import type { LogSlice } from '../log/reader.ts'
 import type { PartitionWatermark } from '../log/record.ts'
 import { quoteName, quoteText } from '../plan/columns.ts'
 import { eventTypeSql } from '../stream/conversion.ts'
@@ -11,7 +12,7 @@ import type { Stream } from '../stream/stream.ts'
 import { rulesSinceProperty } from '../stream/table-set.ts'
 import type { StreamTable } from '../stream/stream-table.ts'
 import type { TopicStream } from '../stream/topic-stream.ts'
-import { RemovedAudit } from './removed-audit.ts'
+import { countInTables, RemovedAudit, type PartitionRange } from './removed-audit.ts'
 
 /** Records that are compared at once, in bytes of log. */
 const chunkBytes = 4 * 1024 * 1024
@@ -48,6 +49,9 @@ export class TopicAudit {
   readonly #everDeclared: ReadonlySet<string>
   readonly #ledgerBefore: LedgerCounts
   readonly #gone: RemovedAudit
+  /** Offsets that were given out but have no record on the log any more. */
+  readonly #lost: PartitionRange[] = []
+  readonly #lostLines: string[] = []
   #kept = 0
 
   constructor({ stream, topic, readable, connection, everDeclared }: TopicAuditParts) {
@@ -64,6 +68,8 @@ export class TopicAudit {
   async scan(limit: PartitionWatermark): Promise<void> {
     this.#kept += limit.visibleOffset - limit.startOffset - limit.missingOffsets
     this.#gone.before(limit)
+    // Retention removes and says so; a log that begins later without it has lost its beginning.
+    if (limit.removedRecords === 0) this.#lose(limit.partition, 0, limit.startOffset)
     let last = limit
     let recordsAtLast = this.records
     for (let from = limit.startOffset; from < limit.visibleOffset;) {
@@ -77,6 +83,7 @@ export class TopicAudit {
         continue
       }
       if (read.nextOffset <= from) break
+      this.#noteGaps(limit, from, read)
       const records = read.batches
         .flatMap((batch) => decodeRecords(batch))
         .filter((record) => record.offset >= from && record.offset < limit.visibleOffset)
@@ -88,6 +95,43 @@ export class TopicAudit {
         records,
       )
       from = read.nextOffset
+    }
+  }
+
+  /** The gaps between what was read of a partition, and after it. */
+  #noteGaps(limit: PartitionWatermark, from: number, { batches, nextOffset }: LogSlice): void {
+    let expected = from
+    for (const batch of batches) {
+      this.#lose(limit.partition, expected, batch.baseOffset)
+      expected = Math.max(expected, batch.nextOffset)
+    }
+    this.#lose(limit.partition, expected, Math.min(nextOffset, limit.visibleOffset))
+  }
+
+  #lose(partition: number, from: number, to: number): void {
+    const last = this.#lost.at(-1)
+    if (from >= to) return
+    if (last?.partition === partition && last.range.to === from)
+      this.#lost[this.#lost.length - 1] = { partition, range: { from: last.range.from, to } }
+    else this.#lost.push({ partition, range: { from, to } })
+  }
+
+  /** Looks for what the log has lost in the tables and dead letters: one line for each range. */
+  async countLost(): Promise<void> {
+    const topic = this.#topic.topic.name
+    for (const place of this.#lost) {
+      const { partition, range } = place
+      const { inTables, deadLetters } = await countInTables(this.#connection, {
+        topic,
+        ranges: [place],
+        tables: this.#tables,
+        doubled: (table, at, offsetsSql) => this.#note('twice in', table, at, offsetsSql),
+      })
+      const total = range.to - range.from
+      const gone = total - inTables - deadLetters
+      this.#lostLines.push(
+        `${topic}/${partition}: ${total} answered ${total === 1 ? 'record is' : 'records are'} lost from the log, offsets ${range.from} to ${range.to - 1}: ${inTables} in tables, ${deadLetters} set aside, ${gone} in neither`,
+      )
     }
   }
 
@@ -121,7 +165,7 @@ export class TopicAudit {
     )
     const rest = this.#gone.records - found.inTables - found.deadLetters
     this.removed = { ...found, rest: Math.max(0, rest) }
-    if (rest < 0)
+    if (rest + this.#gone.missing < 0)
       this.#add('not on the log, nor was ever removed from it, but in tables', -rest, [])
   }
 
@@ -135,6 +179,7 @@ export class TopicAudit {
       ([what, { total, offsets }]) =>
         `${total} ${total === 1 ? 'record is' : 'records are'} ${what}: ${offsets.join(', ')}${total > offsets.length ? ', …' : ''}`,
     )
+    lines.push(...this.#lostLines)
     if (this.records !== this.#kept)
       lines.push(
         `${this.#topic.topic.name}: the log says ${this.#kept} records, ${this.records} were read`,
@@ -199,13 +244,19 @@ export class TopicAudit {
         'not on the log but in',
         table,
         partition,
-        `SELECT o FROM present${index} WHERE o NOT IN (${onLog.join(' UNION ALL ')})`,
+        `SELECT o FROM present${index} WHERE o NOT IN (${onLog.join(' UNION ALL ')}) AND NOT ${this.#isLostSql(partition)}`,
       )
       await this.#note('missing from', table, partition, this.#missingSql(table, index, partition))
       joins.push(`LEFT JOIN present${index} ON present${index}.o = _offset`)
       flags.push(`present${index}.n IS NOT NULL`)
     }
     await this.#count(flags, joins, refused.length)
+  }
+
+  #isLostSql(partition: number): string {
+    const ranges = this.#lost.filter((place) => place.partition === partition)
+    const within = ranges.map(({ range }) => `o BETWEEN ${range.from} AND ${range.to - 1}`)
+    return `(${['false', ...within].join(' OR ')})`
   }
 
   #missingSql(table: StreamTable, index: number, partition: number): string {

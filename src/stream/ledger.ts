@@ -34,6 +34,11 @@ export function keptRecords(limits: readonly PartitionWatermark[]): number {
   )
 }
 
+/** Offsets below the end of a partition that have no record, those that retention has removed included. They only grow, by a loss. */
+function gapOffsets({ startOffset, missingOffsets, removedRecords }: PartitionWatermark): number {
+  return startOffset - removedRecords + missingOffsets
+}
+
 /**
  * How far the records of one partition are counted: [start, recounted) and [resumed, counted). After a change of the definition the past is
  * counted anew from its start while new records go on being counted at the end; when `recounted` reaches `resumed`, the two are one.
@@ -42,6 +47,8 @@ export interface PartitionLedger {
   /** Where counting began, and how many records retention had removed by then: neither those nor what lies below is accounted for. */
   readonly start: number
   readonly removedBefore: number
+  /** Offsets without a record, as the partition had them then: more of them are a loss, maybe of what was counted. */
+  readonly gaps: number
   recounted: number
   resumed: number
   counted: number
@@ -80,11 +87,18 @@ export class TopicLedger {
     this.partitions = partitions
   }
 
-  /** Starts a partition: everything below `resumed` is still to be counted, from `start`, before which `removedBefore` records were removed. */
-  begin(partition: number, start: number, resumed: number, removedBefore = 0): void {
+  /** Starts a partition: everything below `resumed` is still to be counted, from its start. `limit` is undefined for one that is not published yet. */
+  begin(partition: number, resumed: number, limit: PartitionWatermark | undefined): void {
     if (this.partitions.has(partition)) return
-    const counted = resumed
-    this.partitions.set(partition, { start, removedBefore, recounted: start, resumed, counted })
+    const start = limit?.startOffset ?? 0
+    this.partitions.set(partition, {
+      start,
+      removedBefore: limit?.removedRecords ?? 0,
+      gaps: limit === undefined ? 0 : gapOffsets(limit),
+      recounted: start,
+      resumed,
+      counted: resumed,
+    })
   }
 
   /** Forgets everything, to begin anew. */
@@ -110,10 +124,12 @@ export class TopicLedger {
   isAhead(limits: readonly PartitionWatermark[]): boolean {
     return (
       totalOf(this.counts) > this.accountable(limits) ||
-      limits.some(({ partition, visibleOffset, removedRecords }) => {
-        const entry = this.partitions.get(partition)
+      limits.some((limit) => {
+        const entry = this.partitions.get(limit.partition)
         if (entry === undefined) return false
-        return entry.counted > visibleOffset || entry.removedBefore > removedRecords
+        const { visibleOffset, removedRecords } = limit
+        if (entry.counted > visibleOffset || entry.removedBefore > removedRecords) return true
+        return entry.gaps !== gapOffsets(limit)
       })
     )
   }

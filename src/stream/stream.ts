@@ -279,8 +279,8 @@ export class Stream {
       for (const resolve of this.#waiters) resolve()
       this.#waiters.clear()
       this.#startCommits()
-      if (worked) await clock.sleep(0)
-      else await clock.sleep(settings.pollIntervalMs, this.#wake.signal)
+      const isBusy = worked && this.#topics.some((topic) => topic.isBusy)
+      await clock.sleep(isBusy ? 0 : settings.pollIntervalMs, this.#wake.signal)
     }
   }
 
@@ -320,17 +320,17 @@ export class Stream {
     }
   }
 
-  /** After a start of ingest the log may end below what was read of it: with durability os, a lost tail. What is in memory must go. */
+  /** After a start of ingest the log may have lost what was read of it: with durability os, its tail. What is in memory must go. */
   #checkIncarnation(watermark: Watermark): void {
     if (watermark.incarnation === this.#incarnation) return
     this.#incarnation = watermark.incarnation
     for (const topic of this.#topics) {
-      for (const [partition, limit] of topic.limits(watermark)) {
-        if (topic.read(partition) > limit.visibleOffset)
-          throw new Error(
-            `the log of ${topic.topic.name}-${partition} ends below what was read of it`,
-          )
-      }
+      const limits = topic.limits(watermark)
+      const isShort = [...limits].some(
+        ([partition, end]) => topic.read(partition) > end.visibleOffset,
+      )
+      if (isShort || topic.ledger.isAhead([...limits.values()]))
+        throw new Error(`the log of ${topic.topic.name} has lost records that were read`)
     }
   }
 

@@ -22,6 +22,9 @@ export interface TopicContext {
   readonly settings: Settings
 }
 
+/** A batch of this size means that there is more to come: the next step follows at once, not at the next poll. */
+const busyBytes = 128 * 1024
+
 /** Backfill reads in small bites while new records come in, so that it never holds them up for long. */
 const backfillBytesMax = 1024 * 1024
 
@@ -92,11 +95,17 @@ export class TopicStream {
     this.#staging.close()
   }
 
+  /** Whether the last step found so much that the next one should follow at once. A small batch costs nearly as much as one ten times its size. */
+  get isBusy(): boolean {
+    return this.#isBusy
+  }
+
   /** One step of the shared pass and, if something is behind, one of the backfill. False when there was nothing to do. */
   async step(watermark: Watermark): Promise<boolean> {
     const limits = this.limits(watermark)
     await this.#skipRemoved(limits)
     try {
+      this.#isBusy = false
       const advanced = await this.#advance(limits)
       const filled = await this.#backfill(limits, advanced)
       return advanced || filled
@@ -114,7 +123,7 @@ export class TopicStream {
       const limit = limits.get(partition)
       const start = limit?.startOffset ?? 0
       const resumed = this.tables.length === 0 ? start : Math.max(start, this.head(partition))
-      this.ledger.begin(partition, start, resumed, limit?.removedRecords ?? 0)
+      this.ledger.begin(partition, resumed, limit)
     }
   }
 
@@ -193,6 +202,7 @@ export class TopicStream {
   }
 
   async #process(chunk: Chunk, filling: readonly StreamTable[], past: boolean): Promise<void> {
+    if (past || chunk.bytes >= busyBytes) this.#isBusy = true
     await this.#context.writer.run(() =>
       processMicroBatch(this.#staging, {
         topic: this.topic.name,

@@ -57,7 +57,7 @@ class History {
   /** One life of the machine, up to a stop at any operation or after the last. A writer of an earlier process may still be there: a zombie. */
   async run(zombies: readonly LakeTable[]): Promise<LakeTable[]> {
     const { files, random } = this
-    files.stopAt = files.operations + random.below(150)
+    files.stopAt = files.operations + random.below(random.pick([15, 60, 150]))
     if (this.faulty) {
       const probability = random.pick([0, 0.01, 0.05])
       files.fault = (operation) =>

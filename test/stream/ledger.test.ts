@@ -4,7 +4,22 @@ import { join } from 'node:path'
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { realFiles } from '../../src/core/files.ts'
+import type { PartitionWatermark } from '../../src/log/record.ts'
 import { loadLedgers, noCounts, saveLedgers, TopicLedger } from '../../src/stream/ledger.ts'
+
+/** A partition of the log as it is published. */
+const empty: PartitionWatermark = {
+  topicId: 'topic',
+  partition: 0,
+  visibleOffset: 0,
+  syncedOffset: 0,
+  segmentBaseOffset: 0,
+  position: 0,
+  startOffset: 0,
+  missingOffsets: 0,
+  removedRecords: 0,
+  offline: false,
+}
 
 /** Counts a range the way a micro-batch does. */
 function count(ledger: TopicLedger, from: number, to: number, counted: number[]): void {
@@ -29,7 +44,7 @@ test('whichever pass reads an offset, and however often, it is counted once', ()
       (start, past, steps) => {
         const ledger = new TopicLedger('key')
         const resumed = start + past
-        ledger.begin(0, start, resumed)
+        ledger.begin(0, resumed, { ...empty, startOffset: start })
         const counted: number[] = []
         let head = resumed
         for (const step of steps) {
@@ -57,7 +72,7 @@ test('a saved ledger reads back; a damaged one is counted again; a newer one is 
   try {
     expect(await loadLedgers(realFiles, path)).toEqual(new Map())
     const ledger = new TopicLedger('key', { inTables: 5, filtered: 1, deadLetters: 2, unrouted: 3 })
-    ledger.begin(0, 0, 11)
+    ledger.begin(0, 11, empty)
     await saveLedgers(realFiles, path, new Map([['topic', ledger]]))
     const loaded = (await loadLedgers(realFiles, path)).get('topic')
     expect(loaded?.counts).toEqual(ledger.counts)
@@ -70,4 +85,15 @@ test('a saved ledger reads back; a damaged one is counted again; a newer one is 
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
+})
+
+test('a ledger that has counted what the log has lost since is ahead of it, also when the log has grown beyond; retention is no loss', () => {
+  const ledger = new TopicLedger('key')
+  ledger.begin(0, 0, empty)
+  ledger.add(new Map([[0, { from: 0, to: 40 }]]), { ...noCounts, inTables: 40 })
+  const grown = { ...empty, visibleOffset: 100 }
+  expect(ledger.isAhead([grown])).toBe(false)
+  expect(ledger.isAhead([{ ...grown, missingOffsets: 10 }])).toBe(true)
+  expect(ledger.isAhead([{ ...grown, startOffset: 20, removedRecords: 20 }])).toBe(false)
+  expect(ledger.isAhead([{ ...grown, startOffset: 20, removedRecords: 15 }])).toBe(true)
 })
