@@ -1,4 +1,5 @@
 import { isAscii, isUtf8 } from 'node:buffer'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { QuestlogError } from '../core/errors.ts'
 import { cleanEvent, type CleanEvent } from './clean-event.ts'
 import { isJsonSpace, JsonScanner } from './json-scan.ts'
@@ -18,7 +19,10 @@ export interface BodyEvents {
 
 export interface BodyEventsLimits {
   readonly jsonDepthMax: number
+  readonly jsonValuesMax: number
   readonly eventsPerRequestMax: number
+  /** Bytes of an event as sent. */
+  readonly eventBytesMax: number
 }
 
 /** Makes an event of one JSON object; `single` says that the body is this object alone. May throw a QuestlogError. */
@@ -33,6 +37,11 @@ const formats: Readonly<Record<string, BodyFormat>> = {
   'application/jsonl': 'ndjson',
   'application/x-www-form-urlencoded': 'form',
 }
+/** After so many bytes or lines or values other requests have their turn. */
+const sliceBytes = 256 * 1024
+const sliceEvents = 500
+/** More white space than this between events is taken for no JSON. */
+const spaceBytesMax = 1024 * 1024
 const lineFeed = 0x0a
 const comma = 0x2c
 const openBracket = 0x5b
@@ -57,15 +66,15 @@ export function looksLikeJson(body: Buffer): boolean {
 }
 
 /**
- * Reads the events of a JSON or NDJSON body. A line of NDJSON that is not JSON is refused alone; a JSON array that is not JSON is refused as a whole.
- * @throws EVENT_MALFORMED, REQUEST_TOO_LARGE
+ * Reads the events of a JSON or NDJSON body, in slices between which other requests have their turn. A line of NDJSON that is not JSON is refused alone; a JSON array that is not JSON is refused as a whole.
+ * @throws EVENT_MALFORMED, EVENT_TOO_LARGE, REQUEST_TOO_LARGE
  */
-export function readEvents(
+export async function readEvents(
   body: Buffer,
   format: Exclude<BodyFormat, 'form'>,
   limits: BodyEventsLimits,
   prepare: Prepare,
-): BodyEvents {
+): Promise<BodyEvents> {
   const reader = new EventReader(body, limits, prepare)
   const actual = format === 'detect' ? reader.detect() : format
   return actual === 'json' ? reader.readJson() : reader.readLines()
@@ -81,37 +90,40 @@ class EventReader {
   readonly #isUtf8: boolean
   readonly #scanner: JsonScanner
   readonly #prepare: Prepare
-  readonly #eventsMax: number
+  readonly #limits: BodyEventsLimits
   readonly #outcomes: Outcome[] = []
+  #pauseAt = sliceBytes
+  #sincePause = 0
 
   constructor(body: Buffer, limits: BodyEventsLimits, prepare: Prepare) {
     this.#body = body
     const hasByteOrderMark = body[0] === 0xef && body[1] === 0xbb && body[2] === 0xbf
-    this.#start = skipSpace(body, hasByteOrderMark ? 3 : 0, body.length)
-    this.#end = skipSpaceBack(body, this.#start, body.length)
+    this.#limits = limits
+    this.#start = this.#skip(hasByteOrderMark ? 3 : 0, body.length)
+    this.#end = skipSpaceBack(body, Math.max(this.#start, body.length - spaceBytesMax), body.length)
     this.#isAscii = isAscii(body)
     this.#isUtf8 = this.#isAscii || isUtf8(body)
     this.#text = this.#isAscii ? body.toString('latin1') : ''
     this.#scanner = new JsonScanner(limits.jsonDepthMax)
     this.#prepare = prepare
-    this.#eventsMax = limits.eventsPerRequestMax
   }
 
   /** More than one value is NDJSON. */
   detect(): 'json' | 'ndjson' {
-    const valueEnd = this.#scanner.scan(this.#body, this.#start, this.#end)
-    const next = skipSpace(this.#body, valueEnd, this.#end)
+    const valueEnd = this.#scan(this.#start, this.#end)
+    const next = this.#skip(valueEnd, this.#end)
     return next < this.#end && this.#body[next] === openBrace ? 'ndjson' : 'json'
   }
 
-  readJson(): BodyEvents {
+  async readJson(): Promise<BodyEvents> {
     if (!this.#isUtf8) throw malformed('the body is not valid UTF-8')
     const single = this.#body[this.#start] !== openBracket
     try {
       if (single) {
-        this.#scanner.scan(this.#body, this.#start, this.#end)
+        if (this.#end - this.#start > this.#limits.eventBytesMax) throw this.#tooLarge()
+        this.#scan(this.#start, this.#end)
         this.#take(this.#start, this.#end, true)
-      } else this.#readArray()
+      } else await this.#readArray()
     } catch (error) {
       if (error instanceof SyntaxError) throw malformed('the body is not valid JSON', error)
       throw error
@@ -119,39 +131,45 @@ class EventReader {
     return { single, outcomes: this.#outcomes }
   }
 
-  readLines(): BodyEvents {
+  async readLines(): Promise<BodyEvents> {
     for (let position = this.#start; position < this.#end;) {
+      if (this.#isLong(position)) await this.#pause(position)
       const found = this.#body.indexOf(lineFeed, position)
       const lineEnd = found < 0 || found > this.#end ? this.#end : found
-      const start = skipSpace(this.#body, position, lineEnd)
-      const end = skipSpaceBack(this.#body, start, lineEnd)
-      if (start < end) this.#takeLine(start, end)
+      if (lineEnd - position > this.#limits.eventBytesMax) this.#add(this.#tooLarge())
+      else {
+        const start = skipSpace(this.#body, position, lineEnd)
+        const end = skipSpaceBack(this.#body, start, lineEnd)
+        if (start < end) this.#takeLine(start, end)
+      }
       position = lineEnd + 1
     }
     return { single: false, outcomes: this.#outcomes }
   }
 
-  #readArray(): void {
+  async #readArray(): Promise<void> {
     const body = this.#body
     const end = this.#end
-    let position = skipSpace(body, this.#start + 1, end)
+    let position = this.#skip(this.#start + 1, end)
     if (body[position] === closeBracket && position === end - 1) return
     for (;;) {
-      const valueEnd = this.#scanner.scan(body, position, end)
+      if (this.#isLong(position)) await this.#pause(position)
+      const valueEnd = this.#scan(position, end)
+      if (valueEnd - position > this.#limits.eventBytesMax) throw this.#tooLarge()
       if (valueEnd === position) throw new SyntaxError(`a value is missing at byte ${position}`)
       this.#take(position, valueEnd, false)
-      const next = skipSpace(body, valueEnd, end)
+      const next = this.#skip(valueEnd, end)
       if (body[next] === closeBracket && next === end - 1) return
       if (body[next] !== comma || next >= end)
         throw new SyntaxError(`a comma or the end of the array is missing at byte ${next}`)
-      position = skipSpace(body, next + 1, end)
+      position = this.#skip(next + 1, end)
     }
   }
 
   #takeLine(start: number, end: number): void {
     if (!this.#isUtf8 && !isUtf8(this.#body.subarray(start, end)))
       return this.#add(malformed('the line is not valid UTF-8'))
-    this.#scanner.scan(this.#body, start, end)
+    this.#scan(start, end)
     try {
       this.#take(start, end, false)
     } catch (error) {
@@ -167,7 +185,8 @@ class EventReader {
       : this.#body.toString('utf8', start, end)
     let outcome: Outcome
     try {
-      const clean = cleanEvent(text, this.#body.subarray(start, end), this.#scanner)
+      const bytes = this.#body.subarray(start, end)
+      const clean = cleanEvent(text, bytes, this.#scanner, this.#limits.jsonValuesMax)
       outcome = this.#prepare(clean, single)
     } catch (error) {
       if (!(error instanceof QuestlogError)) throw error
@@ -176,15 +195,51 @@ class EventReader {
     this.#add(outcome)
   }
 
+  /** The end of the value at `start`; of one that is too large, a place beyond what is allowed. */
+  #scan(start: number, end: number): number {
+    const most = start + this.#limits.eventBytesMax + 1
+    return this.#scanner.scan(this.#body, start, Math.min(end, most))
+  }
+
+  #skip(from: number, end: number): number {
+    return skipSpace(this.#body, from, Math.min(end, from + spaceBytesMax))
+  }
+
+  /** Whether it is others' turn; called once a line or value. */
+  #isLong(position: number): boolean {
+    this.#sincePause += 1
+    return this.#sincePause > sliceEvents || position > this.#pauseAt
+  }
+
+  async #pause(position: number): Promise<void> {
+    this.#sincePause = 0
+    this.#pauseAt = position + sliceBytes
+    await nextTurn()
+  }
+
+  #tooLarge(): QuestlogError {
+    return eventTooLarge(this.#limits.eventBytesMax)
+  }
+
   #add(outcome: Outcome): void {
-    if (this.#outcomes.length >= this.#eventsMax)
+    const { eventsPerRequestMax } = this.#limits
+    if (this.#outcomes.length >= eventsPerRequestMax)
       throw new QuestlogError(
         'REQUEST_TOO_LARGE',
-        `the request has more than eventsPerRequestMax, ${this.#eventsMax}, events`,
-        { eventsPerRequestMax: this.#eventsMax },
+        `the request has more than eventsPerRequestMax, ${eventsPerRequestMax}, events`,
+        { eventsPerRequestMax },
       )
     this.#outcomes.push(outcome)
   }
+}
+
+/** EVENT_TOO_LARGE for an event that is not even looked at. */
+export function eventTooLarge(eventBytesMax: number): QuestlogError {
+  return new QuestlogError(
+    'EVENT_TOO_LARGE',
+    `the event has more than ${eventBytesMax} bytes as it was sent`,
+    { bytesMax: eventBytesMax },
+  )
 }
 
 function malformed(what: string, cause?: SyntaxError): QuestlogError {

@@ -14,7 +14,12 @@ export interface CleanEvent {
  * otherwise white space is taken out, or the object is put together again from the texts of its members: numbers keep every digit. Of a repeated name the first counts.
  * @throws SyntaxError when the text is not JSON; EVENT_INVALID, EVENT_MALFORMED
  */
-export function cleanEvent(text: string, bytes: Uint8Array, facts: JsonScanner): CleanEvent {
+export function cleanEvent(
+  text: string,
+  bytes: Uint8Array,
+  facts: JsonScanner,
+  valuesMax: number,
+): CleanEvent {
   if (facts.tooDeep)
     throw new QuestlogError(
       'EVENT_INVALID',
@@ -22,6 +27,7 @@ export function cleanEvent(text: string, bytes: Uint8Array, facts: JsonScanner):
       {},
       { hint: 'nest less deep, or raise jsonDepthMax' },
     )
+  if (facts.values > valuesMax) throw tooManyValues(valuesMax)
   const parsed: unknown = JSON.parse(text)
   if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
     throw new QuestlogError('EVENT_MALFORMED', `an event is a JSON object, not ${kindOf(parsed)}`)
@@ -30,6 +36,16 @@ export function cleanEvent(text: string, bytes: Uint8Array, facts: JsonScanner):
   if (facts.compact) return { text, bytes, fields }
   const compact = compactBytes(bytes)
   return { text: compact.toString('utf8'), bytes: compact, fields }
+}
+
+/** EVENT_INVALID for an event that would hold up all others while it is parsed. */
+export function tooManyValues(valuesMax: number): QuestlogError {
+  return new QuestlogError(
+    'EVENT_INVALID',
+    `the event has more than jsonValuesMax, ${valuesMax}, values`,
+    { jsonValuesMax: valuesMax },
+    { hint: 'split the event, or raise jsonValuesMax' },
+  )
 }
 
 /** An object from its members, the first of each name, without those that `drop` takes out. */

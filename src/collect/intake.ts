@@ -58,14 +58,24 @@ export class Intake {
 
   /** The event again. @throws EVENT_TOO_LARGE when its topic does not take it */
   checked(event: PreparedEvent): PreparedEvent {
-    const topic = this.#options.log.topic(event.topic)
+    checkSize(event, this.#bytesMaxOf(event.topic))
+    return event
+  }
+
+  /** An event with more bytes fits none of these topics. */
+  bytesMax(topics: readonly string[]): number {
+    const { messageBytesMax } = this.#options.settings
+    return topics.reduce((most, topic) => Math.max(most, this.#bytesMaxOf(topic)), messageBytesMax)
+  }
+
+  #bytesMaxOf(name: string): number {
+    const topic = this.#options.log.topic(name)
     let bytesMax = topic === undefined ? undefined : this.#sizeLimits.get(topic)
     if (bytesMax === undefined) {
       bytesMax = Number(topic?.configs[sizeConfig] ?? this.#options.settings.messageBytesMax)
       if (topic !== undefined) this.#sizeLimits.set(topic, bytesMax)
     }
-    checkSize(event, bytesMax)
-    return event
+    return bytesMax
   }
 
   /** Appends one event and answers with the reply of its route. Never rejects. */

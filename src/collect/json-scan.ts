@@ -24,6 +24,8 @@ export class JsonScanner {
   plainNames = true
   /** Nested deeper than the limit: such text is not for JSON.parse. */
   tooDeep = false
+  /** Values at every depth, at least: what JSON.parse takes for them grows with their number. */
+  values = 0
   readonly #depthMax: number
 
   constructor(depthMax: number) {
@@ -32,14 +34,14 @@ export class JsonScanner {
 
   /** Scans the value that starts at `start` (no white space there) and returns the position after it, at most `end`. */
   scan(bytes: Uint8Array, start: number, end: number): number {
-    const depthMax = this.#depthMax
     let members = 0
+    let values = 1
     let compact = true
     let plainNames = true
     let depth = 0
+    let deepest = 0
     let inName = false
     let position = start
-    this.tooDeep = false
     while (position < end) {
       const byte = bytes[position]
       if (byte === quote) {
@@ -51,14 +53,16 @@ export class JsonScanner {
         inName = false
       } else if (byte === comma) {
         if (depth === 0) break
+        values += 1
         if (depth === 1) {
           members += 1
           inName = true
         }
       } else if (byte === openBrace || byte === openBracket) {
         depth += 1
+        values += 1
         inName = depth === 1
-        if (depth > depthMax) this.tooDeep = true
+        if (depth > deepest) deepest = depth
       } else if (byte === closeBrace || byte === closeBracket) {
         if (depth === 0) break
         depth -= 1
@@ -73,6 +77,8 @@ export class JsonScanner {
       position += 1
     }
     this.members = position - start > 2 ? members + 1 : 0
+    this.values = values
+    this.tooDeep = deepest > this.#depthMax
     this.compact = compact
     this.plainNames = plainNames
     return Math.min(position, end)

@@ -1,8 +1,15 @@
 import { QuestlogError } from '../core/errors.ts'
 import type { Settings } from '../core/settings.ts'
 import { checkContentLength, readBody, readEncoding } from './body.ts'
-import { looksLikeJson, readEvents, readFormat, type BodyFormat } from './body-events.ts'
+import {
+  eventTooLarge,
+  looksLikeJson,
+  readEvents,
+  readFormat,
+  type BodyFormat,
+} from './body-events.ts'
 import type { ByteBudget } from './byte-budget.ts'
+import { tooManyValues } from './clean-event.ts'
 import type { EventPlan } from './event-plan.ts'
 import type { Exchange } from './exchange.ts'
 import { splitFields } from './fields.ts'
@@ -35,7 +42,8 @@ export async function postBulk(
         {},
         { hint: "post the form to the event's own route, or send JSON" },
       )
-    const { outcomes } = readEvents(body, format, settings, (clean) =>
+    const limits = { ...settings, eventBytesMax: intake.bytesMax(routes.topics) }
+    const { outcomes } = await readEvents(body, format, limits, (clean) =>
       intake.checked(prepareJson(findPlan(routes, clean.fields), clean, null, noFields)),
     )
     await intake.appendMany(exchange, outcomes)
@@ -55,12 +63,15 @@ export async function postRoute(
   const fields = splitFields(query)
   intake.admit(fragment, fields)
   await withBody(options, exchange, async (body, format) => {
+    const eventBytesMax = intake.bytesMax([plan.definition.topic])
     if (format === 'form' || (format === 'detect' && body.length === 0)) {
+      checkForm(body, eventBytesMax, settings.jsonValuesMax)
       const all = [...splitFields(body.toString('latin1')), ...fields]
       const event = intake.checked(prepareFields(plan, fragment, all))
       return intake.appendOne(exchange, route, fragment, event)
     }
-    const { single, outcomes } = readEvents(body, format, settings, (clean, isSingle) => {
+    const limits = { ...settings, eventBytesMax }
+    const { single, outcomes } = await readEvents(body, format, limits, (clean, isSingle) => {
       const event = isSingle
         ? prepareJson(plan, clean, fragment, fields)
         : prepareJson(plan, clean, null, noFields)
@@ -93,6 +104,14 @@ async function withBody(
   } finally {
     lease.release()
   }
+}
+
+/** @throws EVENT_TOO_LARGE, EVENT_INVALID for a form that would hold up all others */
+function checkForm(body: Buffer, bytesMax: number, fieldsMax: number): void {
+  if (body.length > bytesMax) throw eventTooLarge(bytesMax)
+  let fields = 1
+  for (let at = body.indexOf('&'); at >= 0; at = body.indexOf('&', at + 1)) fields += 1
+  if (fields > fieldsMax) throw tooManyValues(fieldsMax)
 }
 
 /** @throws EVENT_TYPE_UNKNOWN */

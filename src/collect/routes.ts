@@ -24,6 +24,8 @@ export interface RouteTable {
   readonly post: ReadonlyMap<string, CollectorRoute>
   /** Declared events by event_type. */
   readonly plans: ReadonlyMap<string, EventPlan>
+  /** The topics of the declared events, each once. */
+  readonly topics: readonly string[]
   /** Header fragments of requests to `/events`, whose events carry everything themselves. */
   readonly bulk: FragmentCache
 }
@@ -55,7 +57,8 @@ export function buildRoutes(definition: Definition, limits: HeaderLimits): Route
     serverNames: new NameSet([]),
     limits,
   })
-  return { get, post, plans, bulk }
+  const topics = [...new Set(definition.events.map((event) => event.topic))]
+  return { get, post, plans, topics, bulk }
 }
 
 /** The value of an Allow header; undefined when the path is unknown. */

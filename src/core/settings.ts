@@ -53,6 +53,12 @@ export const settingRows = {
   headerBytesMax: whole(256, MiB, 16 * KiB, 'Most bytes of all headers of a request.'),
   urlBytesMax: whole(64, 64 * KiB, 8 * KiB, 'Longest request target, bytes.'),
   jsonDepthMax: whole(2, 1000, 64, 'Deepest nesting of an event.'),
+  jsonValuesMax: whole(
+    10,
+    10_000_000,
+    50_000,
+    'Most values of an event that comes over HTTP, those of nested objects and lists included.',
+  ),
   eventsPerRequestMax: whole(1, 1_000_000, 20_000, 'Most events of one request.'),
   connectionsMax: whole(1, 100_000, 2_000, 'Most open connections of the collector.'),
   requestsMax: whole(

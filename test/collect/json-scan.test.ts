@@ -65,7 +65,7 @@ function clean(text: string, depthMax = 64) {
   const scanner = new JsonScanner(depthMax)
   const end = scanner.scan(bytes, 0, bytes.length)
   expect(end).toBe(bytes.length)
-  return cleanEvent(text, bytes, scanner)
+  return cleanEvent(text, bytes, scanner, 1_000)
 }
 
 describe('one JSON object', () => {

@@ -166,6 +166,54 @@ describe('events', () => {
     expect(log.values()[0]).toHaveLength(2000 - overhead)
   })
 
+  test('with more values than jsonValuesMax are refused before they are parsed, their neighbours are not', async () => {
+    const { port, log } = await start({ jsonValuesMax: 100 })
+    const wide = `{"event_type":"bare","a":[${'{},'.repeat(100)}{}]}`
+    const lines = await post(port, '/events', `{"event_type":"bare"}\n${wide}`, ndjson)
+    const array = await post(port, '/events', `[{"event_type":"bare"},${wide}]`)
+    for (const answer of [lines, array])
+      expect(resultsOf(answer).results.map(({ error }) => error?.code)).toEqual([
+        undefined,
+        'EVENT_INVALID',
+      ])
+    const form = await post(port, '/keyed', 'a=b&'.repeat(101), 'application/x-www-form-urlencoded')
+    expect([form.status, codeOf(form)]).toEqual([400, 'EVENT_INVALID'])
+    expect(log.records).toHaveLength(2)
+  })
+
+  test('of more bytes as sent than any topic takes are not looked at, their neighbours are', async () => {
+    const { port, log } = await start({ messageBytesMax: 2000 })
+    const line = '{"event_type":"bare"}'
+    const large = `{"event_type":"bare",${' '.repeat(3000)}"a":1}`
+    const lines = await post(port, '/events', [line, large, line].join('\n'), ndjson)
+    expect(resultsOf(lines)).toMatchObject({ kept: 2, refused: 1 })
+    for (const body of [large, `[${line},${large}]`, ' '.repeat(3000) + '['.repeat(3000)]) {
+      const answer = await post(port, '/events', body)
+      expect(answer.status).toBeGreaterThanOrEqual(400)
+      expect(answer.status).toBeLessThan(500)
+    }
+    const form = `a=${'x'.repeat(3000)}`
+    expect((await post(port, '/keyed', form, 'application/x-www-form-urlencoded')).status).toBe(413)
+    expect(log.records).toHaveLength(2)
+  })
+
+  test('of a large body leave others their turn', async () => {
+    const { port, log } = await start()
+    const line = `{"event_type":"bare","a":"${'x'.repeat(350)}"}`
+    const large = post(
+      port,
+      '/events',
+      Array.from({ length: 19_000 }, () => line).join('\n'),
+      ndjson,
+    )
+    let between = 0
+    let over = false
+    void large.then(() => (over = true))
+    while (!over && (await ask(port, '/bare')).status === 200) between += 1
+    expect(resultsOf(await large).kept).toBe(19_000)
+    expect(between).toBeGreaterThan(2)
+  })
+
   test('larger than messageBytesMax where the topic says nothing', async () => {
     const { port } = await start({ messageBytesMax: 1024 })
     expect((await ask(port, `/bare?a=${'x'.repeat(2000)}`)).status).toBe(413)
