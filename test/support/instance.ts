@@ -62,6 +62,7 @@ export interface Status {
     readonly deadLetters: number
     readonly unrouted: number
     readonly inFlight: number
+    readonly removed: number
   }[]
 }
 
