@@ -1,5 +1,6 @@
 import { quoteName, quoteText } from '../plan/columns.ts'
 import type { MicroBatch } from './batch.ts'
+import { eventTypeSql } from './conversion.ts'
 import { declared } from './dead-letters.ts'
 import type { LedgerCounts, OffsetRange } from './ledger.ts'
 import type { Staging } from './staging.ts'
@@ -26,53 +27,104 @@ export async function classify(staging: Staging, batch: MicroBatch): Promise<Tal
   const uncounted = [...ranges].flatMap(([partition, range]) =>
     ledger.uncounted(partition, range).map((part) => ({ partition, range: part })),
   )
-  const within = isWhole(ranges, uncounted) ? 'true' : inRanges(uncounted)
+  const pending = isWhole(ranges, uncounted) ? 'true' : inRanges(uncounted)
   const lookUp = batch.past && uncounted.length > 0 ? inRanges(uncounted) : null
-  const tables = batch.tables.map((table, index) => tableFlags(batch, table, String(index), lookUp))
+  const plain = lookUp === null ? batch.tables.filter((table) => isPlain(batch, table)) : []
+  const others = batch.tables.filter((table) => !plain.includes(table))
+  const flags = others.map((table, index) => tableFlags(batch, table, String(index), lookUp))
+  const sql = classificationSql(batch, { pending, lookUp, plain, flags })
+  const rows = lookUp === null ? await staging.query(sql) : await staging.lookUp(sql)
+  const sum = (name: string, types?: readonly string[]) =>
+    rows
+      .filter(
+        ({ type }) => types === undefined || (typeof type === 'string' && types.includes(type)),
+      )
+      .reduce((total, row) => total + Number(row[name] ?? 0), 0)
+  const counts = {
+    inTables: sum('in_tables'),
+    filtered: sum('filtered'),
+    deadLetters: sum('dead_letters'),
+  }
+  const tallies: [StreamTable, TableTally][] = [
+    ...plain.map((table): [StreamTable, TableTally] => [
+      table,
+      { taken: sum('n', conversion.tables.get(table.definition.name)?.types), misfits: 0 },
+    ]),
+    ...others.map((table, index): [StreamTable, TableTally] => [
+      table,
+      { taken: sum(`new${index}`), misfits: sum(`misfits${index}`) },
+    ]),
+  ]
+  return {
+    tables: new Map(tallies.filter(([table]) => batch.filling.has(table))),
+    unparsed: sum('unparsed'),
+    undeclared: sum('undeclared'),
+    counts: {
+      ...counts,
+      unrouted: sum('pending_all') - counts.inTables - counts.filtered - counts.deadLetters,
+    },
+  }
+}
+
+/** A table that takes every record of its types, all of this batch: counting the batch by type says what it takes. */
+function isPlain(batch: MicroBatch, table: StreamTable): boolean {
+  const sql = batch.conversion.tables.get(table.definition.name)
+  const isWholly = batch.filling.has(table) && fromNext(table.next, batch.ranges) === 'true'
+  return isWholly && sql?.fits === 'true' && sql.keeps === 'true'
+}
+
+/** One row for each declared type of the batch, and one for all else. */
+function classificationSql(
+  batch: MicroBatch,
+  {
+    pending,
+    lookUp,
+    plain,
+    flags,
+  }: {
+    pending: string
+    lookUp: string | null
+    plain: readonly StreamTable[]
+    flags: readonly TableFlags[]
+  },
+): string {
+  const { conversion, ranges } = batch
   const undeclared = and(`NOT ${declared(conversion)}`, fromNext(batch.setAside.from(null), ranges))
   const aside =
     lookUp === null
       ? `NOT ${declared(conversion)}`
       : or([`(${undeclared})`, isSetAside(batch, lookUp)])
-  const taken = or(tables.map((table) => table.taken))
-  const setAside = or(['aside', ...tables.map((table) => table.setAside)])
-  const sql = `SELECT ${[
-    ...tables.flatMap((table) => table.sums),
+  const covered = [
+    ...new Set(plain.flatMap((table) => conversion.tables.get(table.definition.name)?.types ?? [])),
+  ]
+  const isCovered =
+    covered.length === 0
+      ? 'false'
+      : `coalesce(${eventTypeSql} IN (${covered.map(quoteText).join(', ')}), false)`
+  const taken = or(['covered', ...flags.map((table) => table.taken)])
+  const setAside = or(['aside', ...flags.map((table) => table.setAside)])
+  const matched = or(flags.map((table) => table.matched))
+  return `SELECT ${[
+    'type',
+    'count(*) AS n',
+    ...flags.flatMap((table) => table.sums),
     'count(*) FILTER (unparsed) AS unparsed',
     'count(*) FILTER (undeclared) AS undeclared',
     `count(*) FILTER (pending AND ${taken}) AS in_tables`,
     `count(*) FILTER (pending AND NOT ${taken} AND ${setAside}) AS dead_letters`,
-    `count(*) FILTER (pending AND NOT ${taken} AND NOT ${setAside} AND ${or(tables.map((table) => table.matched))}) AS filtered`,
+    `count(*) FILTER (pending AND NOT ${taken} AND NOT ${setAside} AND ${matched}) AS filtered`,
     'count(*) FILTER (pending) AS pending_all',
   ].join(', ')} FROM (SELECT ${[
     '_partition',
     '_offset',
+    `CASE WHEN ${declared(conversion)} THEN ${eventTypeSql} END AS type`,
     'f0 IS NULL AS unparsed',
     `${undeclared} AS undeclared`,
     `${aside} AS aside`,
-    `${within} AS pending`,
-    ...tables.flatMap((table) => table.flags),
-  ].join(', ')} FROM parsed)`
-  const [row] = lookUp === null ? await staging.query(sql) : await staging.lookUp(sql)
-  const number = (name: string) => Number(row?.[name] ?? 0)
-  const counts = {
-    inTables: number('in_tables'),
-    filtered: number('filtered'),
-    deadLetters: number('dead_letters'),
-  }
-  const tallies = batch.tables.map(
-    (table, index) =>
-      [table, { taken: number(`new${index}`), misfits: number(`misfits${index}`) }] as const,
-  )
-  return {
-    tables: new Map(tallies.filter(([table]) => batch.filling.has(table))),
-    unparsed: number('unparsed'),
-    undeclared: number('undeclared'),
-    counts: {
-      ...counts,
-      unrouted: number('pending_all') - counts.inTables - counts.filtered - counts.deadLetters,
-    },
-  }
+    `${pending} AS pending`,
+    `${isCovered} AS covered`,
+    ...flags.flatMap((table) => table.flags),
+  ].join(', ')} FROM parsed) GROUP BY type`
 }
 
 /** Whether these parts are the whole of the ranges. */

@@ -17,7 +17,9 @@ export interface TopicConversion {
 /** SQL over `parsed` for one table. */
 export interface TableConversion {
   readonly columns: readonly Column[]
-  /** Whether the record's event type is one that the table takes. */
+  /** The event types that the table takes. */
+  readonly types: readonly string[]
+  /** Whether the record's event type is one of them. */
   readonly matches: string
   /** Whether every declared parameter fits its type, and `where` and `set` can be computed. */
   readonly fits: string
@@ -113,6 +115,7 @@ function convertTable(
   const selectNamed = (condition: string) => `SELECT ${named} FROM parsed WHERE ${condition}`
   return {
     columns: table.columns,
+    types,
     matches:
       types.length === 0
         ? 'false'

@@ -46,6 +46,7 @@ export class TopicStream {
   readonly ledger: TopicLedger
   readonly setAside: SetAsideOffsets
   readonly #staging: Staging
+  #isBusy = false
   readonly #context: TopicContext
   /** First offsets of the log as they were last seen. */
   readonly #starts = new Map<number, number>()
