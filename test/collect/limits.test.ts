@@ -198,7 +198,7 @@ describe('events', () => {
   })
 
   test('of a large body leave others their turn', async () => {
-    const { port, log } = await start()
+    const { port } = await start()
     const line = `{"event_type":"bare","a":"${'x'.repeat(350)}"}`
     const large = post(
       port,
