@@ -22,12 +22,19 @@ export async function writeDataFiles(options: {
   readonly relation: string
   /** Becomes part of the file names. */
   readonly batchId: string
+  /** The UTC day (`YYYY-MM-DD`) of all rows, when the caller knows that it is one; else the rows are asked. */
+  readonly day?: string | undefined
 }): Promise<readonly DataFile[]> {
   const { connection, files, table, relation, batchId } = options
   const written: DataFile[] = []
   const paths: string[] = []
   try {
-    for (const { day, condition } of await daysOf(connection, table, relation)) {
+    const known = table.dayColumn === null ? undefined : options.day
+    const days =
+      known === undefined
+        ? await daysOf(connection, table, relation)
+        : [{ day: known, condition: 'true' }]
+    for (const { day, condition } of days) {
       const folder = dataFolder(table.folder, table.dayColumn === null ? null : { day })
       await files.makeFolder(folder)
       const name = `${batchId.replace(/[^\w.-]/g, '_')}-${written.length}-${randomUUID()}.parquet`

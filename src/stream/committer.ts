@@ -124,6 +124,7 @@ export class Committer {
       table: table.lake,
       relation,
       batchId,
+      day: table.fresh.frozenDay,
     })
   }
 

@@ -168,7 +168,7 @@ function typeMisfits(columns: readonly Column[], field: (name: string) => string
     .map((column) => ({
       condition: `${field(column.name)} IS NOT NULL AND (${castSql(field(column.name), column.type)}) IS NULL`,
       path: column.name,
-      reason: `${quoteText(`${column.name} is not a ${typeName(column.type)}: `)} || left(${field(column.name)}, 100)`,
+      reason: `${quoteText(`${column.name} does not fit ${typeName(column.type)}: `)} || left(${field(column.name)}, 100)`,
     }))
 }
 

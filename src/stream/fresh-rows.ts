@@ -13,6 +13,14 @@ export interface SnapshotPart {
   readonly recordCount: number
 }
 
+/** From the earliest to the latest record time, milliseconds. */
+export interface TimeSpan {
+  readonly fromMs: number
+  readonly toMs: number
+}
+
+const noTimes: TimeSpan = { fromMs: Number.POSITIVE_INFINITY, toMs: Number.NEGATIVE_INFINITY }
+
 /**
  * The fresh rows of one table: acknowledged rows that no snapshot holds yet, as DuckDB tables by generation. The last generation takes
  * new rows; a frozen one is being committed. The table's view is its snapshot UNION ALL its generations. Every method that changes the
@@ -28,6 +36,7 @@ export class FreshRows {
   #frozen: number | undefined
   #rows = { current: 0, frozen: 0 }
   #bytes = { current: 0, frozen: 0 }
+  #times = { current: noTimes, frozen: noTimes }
 
   /** `nextGeneration` gives a number that no generation in this database has had. */
   constructor(
@@ -72,10 +81,26 @@ export class FreshRows {
     return this.#rows.current + this.#rows.frozen
   }
 
-  /** Counts rows that a committed transaction has added to the current generation. `bytes` is their size on the log. */
-  added(rows: number, bytes: number): void {
+  /** Counts rows that a committed transaction has added to the current generation. `bytes` is their size on the log, `times` spans their record times. */
+  added(rows: number, bytes: number, times: TimeSpan): void {
+    if (rows === 0) return
     this.#rows.current += rows
     this.#bytes.current += bytes
+    const { fromMs, toMs } = this.#times.current
+    this.#times.current = {
+      fromMs: Math.min(fromMs, times.fromMs),
+      toMs: Math.max(toMs, times.toMs),
+    }
+  }
+
+  /** The UTC day of all rows of the frozen generation, if it is one. */
+  get frozenDay(): string | undefined {
+    const { fromMs, toMs } = this.#times.frozen
+    if (toMs < fromMs) return undefined
+    const [first, last] = [fromMs, toMs].map((timeMs) =>
+      new Date(timeMs).toISOString().slice(0, 10),
+    )
+    return first === last ? first : undefined
   }
 
   /** Creates the first generation and the views. */
@@ -96,6 +121,7 @@ export class FreshRows {
     await this.#replaceViews(connection)
     this.#rows = { current: 0, frozen: this.#rows.current }
     this.#bytes = { current: 0, frozen: this.#bytes.current }
+    this.#times = { current: noTimes, frozen: this.#times.current }
   }
 
   /** The frozen generation is in the snapshot now: both change places in the view. */

@@ -4,7 +4,7 @@ import { quoteName } from '../plan/columns.ts'
 import type { MicroBatch } from './batch.ts'
 import { classify, type Tally } from './classification.ts'
 import { misfitRows, undeclaredRows, type SetAside } from './dead-letters.ts'
-import { freshSchema } from './fresh-rows.ts'
+import { freshSchema, type TimeSpan } from './fresh-rows.ts'
 import type { Staging } from './staging.ts'
 import { fromNext, type StreamTable } from './stream-table.ts'
 
@@ -98,15 +98,16 @@ function settle(
   refusedAside: number,
 ): void {
   const perRecord = batch.records.length === 0 ? 0 : batch.bytes / batch.records.length
+  const times = timesOf(batch)
   let setAside = refusedAside + tally.undeclared
   for (const [table, { taken, misfits }] of tally.tables) {
-    table.fresh.added(taken, Math.ceil(taken * perRecord))
+    table.fresh.added(taken, Math.ceil(taken * perRecord), times)
     for (const [partition, { to }] of batch.ranges)
       table.next.set(partition, Math.max(to, table.next.get(partition) ?? 0))
     setAside += misfits
   }
   batch.setAside.advance(batch.ranges)
-  batch.deadLetters.added(setAside, Math.ceil(setAside * perRecord))
+  batch.deadLetters.added(setAside, Math.ceil(setAside * perRecord), times)
   const counted = refused.filter(({ partition, record }) =>
     batch.ledger
       .uncounted(partition, batch.ranges.get(partition) ?? { from: 0, to: 0 })
@@ -116,4 +117,13 @@ function settle(
     ...tally.counts,
     deadLetters: tally.counts.deadLetters + counted.length,
   })
+}
+
+function timesOf({ records }: MicroBatch): TimeSpan {
+  let [fromMs, toMs] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]
+  for (const { record } of records) {
+    if (record.timestampMs < fromMs) fromMs = record.timestampMs
+    if (record.timestampMs > toMs) toMs = record.timestampMs
+  }
+  return { fromMs, toMs }
 }

@@ -75,7 +75,7 @@ test('a field that was absent in every batch so far is seen when it comes', asyn
     n: '1',
     a0: '1',
     t0: '0',
-    r0: 'ok is not a boolean: yes',
+    r0: 'ok does not fit boolean: yes',
   })
   expect(
     await count('{"event_type":"purchase_sword","damage":"x"}', '{"event_type":"join_guild"}'),

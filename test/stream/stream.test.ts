@@ -183,7 +183,7 @@ test('a declared parameter that does not fit sets the event aside for the table;
   )
   expect(aside).toHaveLength(8)
   expect(aside[0]).toEqual({
-    reason: 'damage is not a long: 5.7',
+    reason: 'damage does not fit long: 5.7',
     path: 'damage',
     table: 'sword_purchases',
   })
