@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import {
   DuckDBInstance,
   JsonDuckDBValueConverter,
@@ -10,6 +11,7 @@ export type { DuckDBConnection } from '@duckdb/node-api'
 
 export interface DuckdbOptions {
   readonly memoryMiB: number
+  /** 0 = one less than the machine has cores, at least 1. */
   readonly threads: number
   /** Folder for temporary files, and how much of it may be used. */
   readonly temporaryFolder: string
@@ -20,7 +22,7 @@ export interface DuckdbOptions {
 export async function openDuckdb(options: DuckdbOptions): Promise<DuckDBInstance> {
   const instance = await DuckDBInstance.create(':memory:', {
     memory_limit: `${options.memoryMiB}MiB`,
-    threads: String(options.threads),
+    threads: String(options.threads || Math.max(1, availableParallelism() - 1)),
     temp_directory: options.temporaryFolder,
     max_temp_directory_size: `${options.temporaryMiB}MiB`,
     autoinstall_known_extensions: 'false',

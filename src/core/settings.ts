@@ -164,7 +164,12 @@ export const settingRows = {
   sqlBytesMax: whole(1 * KiB, 64 * MiB, MiB, 'Longest statement, bytes.'),
   duckdbMemoryMiB: whole(64, 1_048_576, 2048, 'Memory that DuckDB may use, MiB.'),
   duckdbTempMiB: whole(0, 10_485_760, 20_480, 'Disk that DuckDB may use for temporary files, MiB.'),
-  duckdbThreads: whole(1, 256, 2, 'Threads of DuckDB.'),
+  duckdbThreads: whole(
+    0,
+    256,
+    0,
+    'Threads of DuckDB; 0 = one less than the machine has cores, at least 1: ingest needs one.',
+  ),
   // Processes
   drainTimeoutMs: whole(100, 600_000, 30_000, 'A process that is asked to stop has this long.'),
   restartDelayMs: whole(
