@@ -7,7 +7,7 @@ import type { PartitionWatermark } from '../log/record.ts'
 import { quoteName, quoteText } from '../plan/columns.ts'
 import { eventTypeSql } from '../stream/conversion.ts'
 import { addCounts, noCounts, totalOf, type LedgerCounts } from '../stream/ledger.ts'
-import { Staging, type PlacedRecord } from '../stream/staging.ts'
+import { nestedReason, Staging, type PlacedRecord } from '../stream/staging.ts'
 import type { Stream } from '../stream/stream.ts'
 import { rulesSinceProperty } from '../stream/table-set.ts'
 import type { StreamTable } from '../stream/stream-table.ts'
@@ -224,7 +224,7 @@ export class TopicAudit {
     const refused = [...unreadable, ...(await this.#staging.mend(records))]
     const within = `_partition = ${partition} AND _offset >= ${from} AND _offset < ${to}`
     await connection.run(
-      `CREATE OR REPLACE TEMP TABLE aside AS SELECT DISTINCT "offset" AS o, coalesce("table", '') AS t FROM questlog.dead_letters WHERE topic = ${quoteText(this.#topic.topic.name)} AND "partition" = ${partition} AND "offset" >= ${from} AND "offset" < ${to}`,
+      `CREATE OR REPLACE TEMP TABLE aside AS SELECT DISTINCT "offset" AS o, coalesce("table", '') AS t, "table" IS NULL AND starts_with(reason, ${quoteText(nestedReason)}) AS deep FROM questlog.dead_letters WHERE topic = ${quoteText(this.#topic.topic.name)} AND "partition" = ${partition} AND "offset" >= ${from} AND "offset" < ${to}`,
     )
     const flags: string[] = []
     const joins: string[] = []
@@ -266,7 +266,7 @@ export class TopicAudit {
       parseOffsets(table.lake.properties[rulesSinceProperty])
         .get(this.#topic.topic.id)
         ?.get(partition) ?? 0
-    return `SELECT _offset AS o FROM parsed WHERE ${sql.matches} AND (${sql.keeps} OR NOT ${sql.fits}) AND _offset >= ${start} AND _offset NOT IN (SELECT o FROM present${index}) AND _offset NOT IN (SELECT o FROM aside WHERE t = ${quoteText(table.definition.name)})`
+    return `SELECT _offset AS o FROM parsed WHERE ${sql.matches} AND (${sql.keeps} OR NOT ${sql.fits}) AND _offset >= ${start} AND _offset NOT IN (SELECT o FROM present${index}) AND _offset NOT IN (SELECT o FROM aside WHERE deep OR t = ${quoteText(table.definition.name)})`
   }
 
   async #count(flags: readonly string[], joins: readonly string[], refused: number): Promise<void> {

@@ -241,10 +241,13 @@ function wellFormedCopy(text: string): { readonly json?: string; readonly reason
   }
 }
 
+/** How the reason begins for which a record is set aside that could be read, but is too deep. */
+export const nestedReason = 'nested deeper than '
+
 function unreadable(value: Uint8Array | null, jsonDepthMax: number): string | undefined {
   if (value === null || value.length === 0) return 'empty record'
   if (!isUtf8(value)) return 'not valid UTF-8'
-  if (nestsDeeper(value, jsonDepthMax)) return `nested deeper than ${jsonDepthMax} levels`
+  if (nestsDeeper(value, jsonDepthMax)) return `${nestedReason}${jsonDepthMax} levels`
   return undefined
 }
 

@@ -108,7 +108,7 @@ export class Instance {
   }
 
   /** Starts it, on the same ports as before if it ran before. */
-  async up(): Promise<void> {
+  async up(...more: readonly string[]): Promise<void> {
     const port = (address: string) => (address === '' ? '0' : new URL(address).port)
     const { collector, sql } = this.endpoints
     const ports = ['--collector-port', port(collector), '--sql-port', port(sql)]
@@ -121,6 +121,7 @@ export class Instance {
       '--config',
       this.config,
       ...ports,
+      ...more,
     )
     if (result.code !== 0) throw new Error(`up failed: ${result.stdout}${result.stderr}`)
     this.endpoints = (await this.status()).endpoints
