@@ -5,7 +5,7 @@ import type { Files } from '../core/files.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Settings } from '../core/settings.ts'
 import { offsetsProperty, parseOffsets } from '../lake/offsets.ts'
-import { openTable } from '../lake/table.ts'
+import { openDurableTable } from '../lake/table.ts'
 import type { EventLog, RetentionDue } from '../log/event-log.ts'
 import type { Definition, TableDefinition } from '../plan/definition.ts'
 import { formatCount } from './words.ts'
@@ -121,7 +121,8 @@ export class Retention {
       const { name } = table
       try {
         const lakeFolder = join(data, 'lake')
-        const lake = await openTable({ files, clock, lakeFolder, namespace, name })
+        // What goes from the log must be in a commit that a power failure can't take back.
+        const lake = await openDurableTable({ files, clock, lakeFolder, namespace, name })
         committed.set(table, parseOffsets(lake?.properties[offsetsProperty]))
       } catch (error) {
         if (!this.#waiting.has(name))
