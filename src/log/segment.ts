@@ -119,7 +119,10 @@ export async function scanSegment(
   }
 }
 
-/** The first valid batch after bad bytes at `bad`, or undefined when there is none up to `size`. */
+/**
+ * The first valid batch after bad bytes at `bad`, or undefined when there is none up to `size`. Its base offset lies outside its CRC, so one that
+ * the bytes between can't account for is damage too: a record takes more than a byte, and a segment has no gaps.
+ */
 export async function findBatchAfter(
   file: ReadFile,
   bad: Place,
@@ -133,8 +136,9 @@ export async function findBatchAfter(
       const position = start + at
       const length = batchBytesAt(window, at) ?? 0
       if (position + length > size) continue
-      const bytes = await file.read(position, length)
       const offset = readInt64(window, at)
+      if (offset - bad.offset > position - bad.position) continue
+      const bytes = await file.read(position, length)
       if (decodeBatch(bytes, offset) !== undefined) return { offset, position }
     }
   }
