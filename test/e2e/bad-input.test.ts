@@ -86,16 +86,16 @@ const cases: readonly Case[] = [
     value: sword(`"a":${deep}`),
     ...refusedOrAside(400, 'EVENT_INVALID', 'nested deeper than 64 levels'),
   },
-  { name: 'a wrong type', value: sword('"damage":"much"'), ...both({ aside: 'damage is not' }) },
+  { name: 'a wrong type', value: sword('"damage":"much"'), ...both({ aside: 'damage does not fit' }) },
   {
     name: '5.7 into an integer',
     value: sword('"damage":5.7'),
-    ...both({ aside: 'damage is not' }),
+    ...both({ aside: 'damage does not fit' }),
   },
   {
     name: 'true into an integer',
     value: sword('"damage":true'),
-    ...both({ aside: 'damage is not' }),
+    ...both({ aside: 'damage does not fit' }),
   },
   {
     name: 'a number beyond 2^53',
