@@ -105,7 +105,7 @@ test('what prepared statements say of a batch, whatever came before it, is what 
     { minLength: 1, maxLength: 12 },
   )
   await fc.assert(
-    fc.asyncProperty(fc.array(batch, { minLength: 1, maxLength: 8 }), async (batches) => {
+    fc.asyncProperty(fc.array(batch, { minLength: 1, maxLength: 6 }), async (batches) => {
       const staging = new Staging(await instance.connect(), conversion)
       for (const values of batches) {
         const records = values.map(place)
@@ -121,6 +121,6 @@ test('what prepared statements say of a batch, whatever came before it, is what 
       }
       staging.close()
     }),
-    { numRuns: 8 },
+    { numRuns: 5 },
   )
 })
