@@ -75,8 +75,13 @@ export async function readEvents(
   limits: BodyEventsLimits,
   prepare: Prepare,
 ): Promise<BodyEvents> {
+  // Each pass over a large body has a turn of its own.
+  const pause = async () => (body.length > sliceBytes ? nextTurn() : undefined)
+  await pause()
   const reader = new EventReader(body, limits, prepare)
+  await pause()
   const actual = format === 'detect' ? reader.detect() : format
+  await pause()
   return actual === 'json' ? reader.readJson() : reader.readLines()
 }
 
@@ -110,6 +115,7 @@ class EventReader {
 
   /** More than one value is NDJSON. */
   detect(): 'json' | 'ndjson' {
+    if (this.#body[this.#start] === openBracket) return 'json'
     const valueEnd = this.#scan(this.#start, this.#end)
     const next = this.#skip(valueEnd, this.#end)
     return next < this.#end && this.#body[next] === openBrace ? 'ndjson' : 'json'

@@ -5,10 +5,11 @@ import { join } from 'node:path'
 /** A definition file of one event `hit` and the tables that these lines add. */
 export class Game {
   readonly config: string
-  readonly #folder: string
+  /** Temporary, and removed in the end. */
+  readonly folder: string
 
   private constructor(folder: string) {
-    this.#folder = folder
+    this.folder = folder
     this.config = join(folder, 'questlog.config.ts')
   }
 
@@ -27,6 +28,6 @@ export default defineConfig({
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await rm(this.#folder, { recursive: true, force: true })
+    await rm(this.folder, { recursive: true, force: true })
   }
 }
