@@ -86,7 +86,11 @@ const cases: readonly Case[] = [
     value: sword(`"a":${deep}`),
     ...refusedOrAside(400, 'EVENT_INVALID', 'nested deeper than 64 levels'),
   },
-  { name: 'a wrong type', value: sword('"damage":"much"'), ...both({ aside: 'damage does not fit' }) },
+  {
+    name: 'a wrong type',
+    value: sword('"damage":"much"'),
+    ...both({ aside: 'damage does not fit' }),
+  },
   {
     name: '5.7 into an integer',
     value: sword('"damage":5.7'),
