@@ -5,6 +5,7 @@ import type { Logger } from '../core/logger.ts'
 import type { Settings } from '../core/settings.ts'
 import type { Topic } from '../log/record.ts'
 import type { Definition } from '../plan/definition.ts'
+import type { TableSummary, TopicSummary } from '../stream/status.ts'
 
 /** The two processes under the supervisor. */
 export type RoleName = 'ingest' | 'lake'
@@ -60,34 +61,9 @@ export interface LakeRole {
   stop(): Promise<readonly string[]>
 }
 
-/** The events of one topic: `kept = inTables + filtered + deadLetters + unrouted + inFlight` when it adds up. */
-export interface TopicStatus {
-  readonly name: string
-  /** Answered with 200. On the log, but for those that retention has removed. */
-  readonly kept: number
-  readonly inTables: number
-  readonly filtered: number
-  /** Set aside. */
-  readonly deadLetters: number
-  /** In no table. */
-  readonly unrouted: number
-  /** On the way. */
-  readonly inFlight: number
-  /** How many of the kept ones retention has removed from the log. */
-  readonly removed: number
-  readonly addsUp: boolean
-}
-
-export interface TableStatus {
-  readonly namespace: string
-  readonly name: string
-  readonly topic: string
-  readonly rows: number
-  readonly state: 'level' | 'filling' | 'failing'
-  /** Why it fails; null when it does not. */
-  readonly reason: string | null
-  readonly lagRecords: number
-}
+/** The events of one topic, and one table, as the stream sums them up. */
+export type TopicStatus = TopicSummary
+export type TableStatus = TableSummary
 
 export interface LakeStatus {
   readonly topics: readonly TopicStatus[]

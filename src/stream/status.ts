@@ -5,15 +5,20 @@ import type { Stream } from './stream.ts'
 import type { StreamTable } from './stream-table.ts'
 import type { TopicStream } from './topic-stream.ts'
 
-/** The records of one topic: kept = in tables + filtered + set aside + in no table + on the way. `removed` of the kept ones retention has removed from the log since. */
+/** The records of one topic: kept = in tables + filtered + set aside + in no table + on the way. */
 export interface TopicSummary {
   readonly name: string
+  /** Answered with 200. On the log, but for those that retention has removed. */
   readonly kept: number
   readonly inTables: number
   readonly filtered: number
+  /** Set aside. */
   readonly deadLetters: number
+  /** In no table. */
   readonly unrouted: number
+  /** On the way. */
   readonly inFlight: number
+  /** How many of the kept ones retention has removed from the log. */
   readonly removed: number
   readonly addsUp: boolean
 }
@@ -24,7 +29,9 @@ export interface TableSummary {
   readonly topic: string
   readonly rows: number
   readonly state: 'level' | 'filling' | 'failing'
+  /** Why it fails; null when it does not. */
   readonly reason: string | null
+  /** Acknowledged records that it has not read. */
   readonly lagRecords: number
 }
 
