@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { configDefaults, defineConfig } from 'vitest/config'
 
 export default defineConfig({
@@ -6,6 +7,8 @@ export default defineConfig({
     // Run by `.ci/run`, with vitest.slow.config.ts.
     exclude: [...configDefaults.exclude, 'test/slow/**', 'test/faults/**'],
     pool: 'forks',
+    // By default one core is left out, which on two cores means one worker.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     testTimeout: 30_000,
     hookTimeout: 30_000,
   },
