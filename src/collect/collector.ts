@@ -156,6 +156,9 @@ class HttpCollector implements Collector {
 
   replaceDefinition(definition: Definition): void {
     this.#handler.routes = buildRoutes(definition, this.#options.settings)
+    for (const event of definition.events) {
+      for (const { path } of event.routes) this.#unknownPaths.forget(path)
+    }
   }
 
   unknownPaths(): readonly { path: string; count: number }[] {

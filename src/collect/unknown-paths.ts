@@ -22,6 +22,11 @@ export class UnknownPaths {
     this.#counts.set(name, (known ?? this.#counts.get(name) ?? 0) + 1)
   }
 
+  /** A path that has a route now needs no look any more. It stays in the total. */
+  forget(path: string): void {
+    this.#counts.delete(path)
+  }
+
   /** Most frequent first. */
   list(): { path: string; count: number }[] {
     return [...this.#counts]

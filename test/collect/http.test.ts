@@ -156,7 +156,9 @@ describe('the definition', () => {
   test('is replaced at any moment, for every request from then on', async () => {
     const { port, collector } = await start({}, { definition: definitionOf() })
     expect((await ask(port, '/purchase_a_knife')).status).toBe(404)
+    expect(paths(collector)).toEqual([{ path: '/purchase_a_knife', count: 1 }])
     collector.replaceDefinition(knife)
+    expect(paths(collector)).toEqual([]) // nothing to look at any more
     expect((await ask(port, '/purchase_a_knife')).body).toBe('Knife!\n')
     collector.replaceDefinition(definitionOf())
     expect((await ask(port, '/purchase_a_knife')).status).toBe(404)
