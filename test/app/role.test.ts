@@ -74,6 +74,7 @@ test('answers events, switches its routes, makes topics, and stops with everythi
   const { port } = await find('notice', 'ready')
   expect(await get(port, '/sword')).toEqual({ status: 200, receipt: 'events/0/0' })
   expect((await get(port, '/knife')).status).toBe(404)
+  expect((await get(port, '/shield')).status).toBe(404)
   await storeDefinition(realFiles, data, definitionOf('sword', 'knife'))
   child.send({ id: 1, request: 'activate', parameters: { version: 2 } })
   expect(await find('id', 1)).toEqual({ id: 1, result: null })
@@ -82,7 +83,7 @@ test('answers events, switches its routes, makes topics, and stops with everythi
   expect(await find('id', 2)).toMatchObject({
     result: {
       topics: [{ name: 'events', partitions: 1, kept: 2 }],
-      unknownPaths: [{ path: '/knife', count: 1 }],
+      unknownPaths: [{ path: '/shield', count: 1 }],
       attention: [],
     },
   })
