@@ -141,7 +141,7 @@ test('a route saved while it runs is live', async () => {
   await until('its line', async () =>
     (await questlog('logs', 'supervisor')).out.includes('version 2 is live'),
   )
-  expect((await questlog('ps')).out).not.toContain('unknown path')
+  expect((await questlog('ps')).out).not.toContain('unknown path /knife')
 })
 
 test('a second up is refused by name, and so are hosts, ports, files and words that are wrong', async () => {
