@@ -2,14 +2,14 @@ import type { Clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Settings } from '../core/settings.ts'
 import { offsetsProperty } from '../lake/offsets.ts'
-import { commitFailureReason, LostTable, type Committable, type Committer } from './committer.ts'
+import { LostTable, type Committable, type Committer } from './committer.ts'
+import { failedAgain } from './failure.ts'
 import { formatSetAside, parseSetAside, setAsideProperty } from './set-aside-offsets.ts'
 import { committedOffsets, offsetsText, type StreamTable } from './stream-table.ts'
 import type { TopicStream } from './topic-stream.ts'
 
 /** Offsets of a table that had no rows to commit are committed after this time, so that a restart does not read far back. */
 const idleCommitIntervalMs = 60_000
-const retryDelayMaxMs = 60_000
 /** Dead letters are committed with the tables of any topic; where none commits, this often. */
 const deadLetterIntervalMs = 10_000
 
@@ -78,9 +78,7 @@ export class CommitSchedule {
       // Dead letters that an earlier, failed run has frozen: newer ones can only follow.
       await committer.commit(deadLetters)
       await committer.freeze([
-        ...(deadLetters.fresh.currentRows > 0
-          ? [{ table: deadLetters, properties: () => this.#setAsideProperties() }]
-          : []),
+        { table: deadLetters, properties: () => this.#setAsideProperties(), rowsOnly: true },
         ...tables.map(({ topic, table }) => ({
           table,
           properties: () => ({ [offsetsProperty]: offsetsText(topic.topic.id, table.next) }),
@@ -111,17 +109,10 @@ export class CommitSchedule {
   }
 
   #failed(table: StreamTable, error: unknown): void {
-    const attempts = (table.failure?.attempts ?? 0) + 1
-    const delayMs = Math.min(
-      this.#options.settings.commitRetryDelayMs * 2 ** (attempts - 1),
-      retryDelayMaxMs,
-    )
-    table.failure = {
-      reason: commitFailureReason(error),
-      attempts,
-      retryAtMs: this.#options.clock.monotonicMs() + delayMs,
-    }
-    this.#options.logger.error('commit failed', { table: table.definition.name, attempts, error })
+    const { clock, settings, logger } = this.#options
+    table.failure = failedAgain(table.failure, error, clock.monotonicMs(), settings)
+    const { attempts } = table.failure
+    logger.error('commit failed', { table: table.definition.name, attempts, error })
   }
 
   /** The whole property anew, for every topic, whichever tables are due: the dead letters of all are committed. What other tables have stored stays. */

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
 import { inTransaction, type DuckDBConnection } from '../core/duckdb.ts'
-import { asQuestlogError, QuestlogError } from '../core/errors.ts'
+import { asQuestlogError } from '../core/errors.ts'
 import type { Exclusive } from '../core/exclusive.ts'
 import type { Files } from '../core/files.ts'
 import type { Logger } from '../core/logger.ts'
@@ -14,6 +14,14 @@ import type { FreshRows, SnapshotPart } from './fresh-rows.ts'
 export interface Committable {
   readonly lake: LakeTable
   readonly fresh: FreshRows
+}
+
+/** A table to freeze, and what its commit will store. */
+export interface Freezable {
+  readonly table: Committable
+  readonly properties: () => CommitProperties
+  /** Left out unless it has rows: new offsets alone are no reason to commit it. */
+  readonly rowsOnly?: boolean
 }
 
 /** The properties that a commit stores with the rows it adds: how far they reach. */
@@ -66,15 +74,16 @@ export class Committer {
   }
 
   /**
-   * Freezes the current generations of these tables in one transaction. `properties` is called once the writer is held, so that the offsets
-   * it gives are those of the frozen rows. A table with a commit under way, or without rows and without new offsets, is left out.
+   * Freezes the current generations of these tables in one transaction. Everything is decided once the writer is held, so that the offsets
+   * of `properties` are those of the frozen rows. A table with a commit under way, or without rows and without new offsets, is left out.
    */
-  async freeze(
-    tables: readonly { readonly table: Committable; readonly properties: () => CommitProperties }[],
-  ): Promise<void> {
+  async freeze(tables: readonly Freezable[]): Promise<void> {
     await this.#writer.run(async (connection) => {
       const chosen = tables
-        .filter(({ table }) => !this.#pending.has(table))
+        .filter(
+          ({ table, rowsOnly }) =>
+            !this.#pending.has(table) && (rowsOnly !== true || table.fresh.currentRows > 0),
+        )
         .map(({ table, properties }) => ({ table, properties: properties() }))
         .filter(
           ({ table, properties }) => table.fresh.currentRows > 0 || changed(table.lake, properties),
@@ -154,10 +163,4 @@ export class Committer {
 
 function changed(lake: LakeTable, properties: CommitProperties): boolean {
   return Object.entries(properties).some(([name, text]) => lake.properties[name] !== text)
-}
-
-/** Why a commit failed, in one line for `ps`. */
-export function commitFailureReason(error: unknown): string {
-  const known = error instanceof QuestlogError ? error : asQuestlogError(error)
-  return `${known.code}: ${known.message.split('\n')[0] ?? ''}`.slice(0, 300)
 }

@@ -1,6 +1,7 @@
 import type { LakeTable } from '../lake/table.ts'
 import { formatOffsets, offsetsProperty, parseOffsets } from '../lake/offsets.ts'
 import type { TableDefinition } from '../plan/definition.ts'
+import type { Failure } from './failure.ts'
 import type { FreshRows } from './fresh-rows.ts'
 import type { OffsetRange } from './ledger.ts'
 
@@ -14,13 +15,7 @@ export interface StreamTable {
   /** When the last commit ended, monotonic milliseconds. */
   committedAtMs: number
   /** Why the last commit failed, and when it is tried again. */
-  failure: CommitFailure | null
-}
-
-export interface CommitFailure {
-  readonly reason: string
-  readonly attempts: number
-  readonly retryAtMs: number
+  failure: Failure | null
 }
 
 /** The offsets that the table has committed of a topic. */

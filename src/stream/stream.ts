@@ -11,9 +11,10 @@ import { LogReader } from '../log/reader.ts'
 import type { PartitionWatermark, Topic, Watermark } from '../log/record.ts'
 import type { Definition, TableDefinition } from '../plan/definition.ts'
 import { checkExpressions } from './check-expressions.ts'
-import { commitFailureReason, Committer } from './committer.ts'
+import { Committer } from './committer.ts'
 import { CommitSchedule } from './commit-schedule.ts'
 import { convertTopic } from './conversion.ts'
+import { failedAgain, type Failure } from './failure.ts'
 import { ledgerKey, loadLedgers, saveLedgers, TopicLedger } from './ledger.ts'
 import { openProgress, type Progress } from './progress.ts'
 import { parseSetAside, SetAsideOffsets, setAsideProperty } from './set-aside-offsets.ts'
@@ -35,18 +36,12 @@ export interface StreamOptions {
 
 type DeadLetters = Awaited<ReturnType<TableSet['openDeadLetters']>>
 
-/** Why a topic's records are not read at the moment. */
-export interface TopicFailure {
-  readonly reason: string
-  readonly attempts: number
-  readonly retryAtMs: number
-}
-
 /** The stream of all topics into their tables: reads the log's files, fills fresh rows, commits them. */
 export class Stream {
   readonly reader: LogReader
   readonly deadLetters: DeadLetters
-  readonly failures = new Map<string, TopicFailure>()
+  /** Why a topic's records are not read at the moment. */
+  readonly failures = new Map<string, Failure>()
   readonly #options: StreamOptions
   readonly #connections: { readonly writer: DuckDBConnection; readonly exporter: DuckDBConnection }
   readonly #writer: Exclusive<DuckDBConnection>
@@ -305,17 +300,9 @@ export class Stream {
       this.failures.delete(name)
       return worked
     } catch (error) {
-      const attempts = (failure?.attempts ?? 0) + 1
-      const delayMs = Math.min(
-        this.#options.settings.commitRetryDelayMs * 2 ** (attempts - 1),
-        60_000,
-      )
-      this.failures.set(name, {
-        reason: commitFailureReason(error),
-        attempts,
-        retryAtMs: nowMs + delayMs,
-      })
-      this.#options.logger.error('topic stopped', { topic: name, attempts, error })
+      const again = failedAgain(failure, error, nowMs, this.#options.settings)
+      this.failures.set(name, again)
+      this.#options.logger.error('topic stopped', { topic: name, attempts: again.attempts, error })
       return false
     }
   }
