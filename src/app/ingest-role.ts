@@ -3,6 +3,7 @@ import { createCollector, type Collector } from '../collect/collector.ts'
 import { createLineWriter, type LineWriter } from '../core/host.ts'
 import type { HealthReport, Metric } from '../core/metrics.ts'
 import { openEventLog, type EventLog } from '../log/event-log.ts'
+import { keptRecords } from '../log/record.ts'
 import type { Definition } from '../plan/definition.ts'
 import { createBacklog } from './backlog.ts'
 import { readFloors } from './floors.ts'
@@ -120,10 +121,7 @@ function describeStatus(
 
 function describeTopic(log: EventLog, name: string, partitions: number): LogTopicStatus {
   const states = log.states().filter((state) => state.topic === name)
-  const kept = states.reduce(
-    (sum, state) => sum + state.visibleOffset - state.startOffset - state.missingOffsets,
-    0,
-  )
+  const kept = states.reduce((sum, state) => sum + keptRecords(state), 0)
   const bytes = states.reduce((sum, state) => sum + state.bytes, 0)
   return { name, partitions, kept, bytes }
 }

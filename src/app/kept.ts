@@ -5,14 +5,10 @@ import { formatMany } from './words.ts'
 /** How many acknowledged events the log of a data folder holds, also when nothing runs; undefined when there is no log yet. */
 export async function countKept(files: Files, data: string): Promise<number | undefined> {
   const { LogReader } = await import('../log/reader.ts')
+  const { keptRecords } = await import('../log/record.ts')
   const reader = new LogReader(files, join(data, 'log'))
   try {
-    return reader
-      .watermark()
-      ?.partitions.reduce(
-        (sum, part) => sum + part.visibleOffset - part.startOffset - part.missingOffsets,
-        0,
-      )
+    return reader.watermark()?.partitions.reduce((sum, part) => sum + keptRecords(part), 0)
   } finally {
     await reader.close()
   }

@@ -3,7 +3,7 @@ import { QuestlogError } from '../core/errors.ts'
 import { parseOffsets } from '../lake/offsets.ts'
 import { decodeRecords } from '../log/record-batch.ts'
 import type { LogSlice } from '../log/reader.ts'
-import type { PartitionWatermark } from '../log/record.ts'
+import { keptRecords, type PartitionWatermark } from '../log/record.ts'
 import { quoteName, quoteText } from '../plan/columns.ts'
 import { eventTypeSql } from '../stream/conversion.ts'
 import { addCounts, noCounts, totalOf, type LedgerCounts } from '../stream/ledger.ts'
@@ -66,7 +66,7 @@ export class TopicAudit {
   }
 
   async scan(limit: PartitionWatermark): Promise<void> {
-    this.#kept += limit.visibleOffset - limit.startOffset - limit.missingOffsets
+    this.#kept += keptRecords(limit)
     this.#gone.before(limit)
     // Retention removes and says so; a log that begins later without it has lost its beginning.
     if (limit.removedRecords === 0) this.#lose(limit.partition, 0, limit.startOffset)

@@ -37,6 +37,49 @@ export const errorCatalog = {
     retriable: false,
     hint: 'send a smaller event, or raise max.message.bytes of the topic',
   },
+  // A record batch of a Kafka client.
+  RECORD_BATCH_MALFORMED: {
+    http: 400,
+    kafka: 87,
+    retriable: false,
+    hint: 'send record batches as the Kafka documentation describes them ("Record Batch"); the message says which field is wrong',
+  },
+  RECORD_BATCH_CORRUPT: {
+    http: 400,
+    kafka: 2,
+    retriable: true,
+    hint: 'send the batch again: its CRC does not fit its bytes',
+  },
+  MESSAGE_FORMAT_OLD: {
+    http: 400,
+    kafka: 43,
+    retriable: false,
+    hint: 'use a client of Kafka 0.11 or newer: older message formats are not kept',
+  },
+  TIMESTAMP_INVALID: {
+    http: 400,
+    kafka: 32,
+    retriable: false,
+    hint: "set the producer's clock right, or give the topic message.timestamp.type=LogAppendTime",
+  },
+  SEQUENCE_OUT_OF_ORDER: {
+    http: 409,
+    kafka: 45,
+    retriable: false,
+    hint: 'a batch before this one is missing; the producer must start anew',
+  },
+  PRODUCER_EPOCH_OLD: {
+    http: 409,
+    kafka: 47,
+    retriable: false,
+    hint: 'another producer has taken over this producer id; stop this one',
+  },
+  TRANSACTION_STATE_INVALID: {
+    http: 409,
+    kafka: 48,
+    retriable: false,
+    hint: 'abort the transaction and begin anew',
+  },
   // A request.
   REQUEST_MALFORMED: { http: 400, kafka: 42, retriable: false, hint: 'correct the request' },
   REQUEST_TOO_LARGE: {

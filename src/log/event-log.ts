@@ -11,8 +11,11 @@ import { Partition } from './partition.ts'
 import { partitionForKey } from './partitioner.ts'
 import type {
   Appended,
+  BatchesAppended,
+  EndMarker,
   NewRecord,
   PartitionState,
+  PartitionView,
   PartitionWatermark,
   Topic,
   Watermark,
@@ -55,6 +58,32 @@ export interface EventLog {
    * Nothing was kept: TOPIC_UNKNOWN, EVENT_TOO_LARGE, OVERLOADED, PARTITION_OFFLINE, SHUTTING_DOWN. It may have been: OUTCOME_UNKNOWN.
    */
   append(topic: string, key: Uint8Array | null, records: readonly NewRecord[]): Promise<Appended>
+  /**
+   * Appends the record batches of one Kafka produce request for one partition as they are: only base offset and leader epoch are written in, on a topic with LogAppendTime also type, maxTimestamp and CRC.
+   * 'written' resolves after write(), before the sync of the same group commit; 'acknowledged' as `append` does. A duplicate of one of the producer's last 5 batches resolves with the original offsets (KIP-98).
+   * Nothing was kept: TOPIC_UNKNOWN, RECORD_BATCH_MALFORMED, RECORD_BATCH_CORRUPT, MESSAGE_FORMAT_OLD, EVENT_TOO_LARGE, TIMESTAMP_INVALID, SEQUENCE_OUT_OF_ORDER, PRODUCER_EPOCH_OLD,
+   * TRANSACTION_STATE_INVALID, OVERLOADED, PARTITION_OFFLINE, SHUTTING_DOWN. It may have been: OUTCOME_UNKNOWN.
+   */
+  appendBatches(
+    topic: string,
+    partition: number,
+    records: Buffer,
+    until: 'written' | 'acknowledged',
+  ): Promise<BatchesAppended>
+  /** Appends the control batch that ends the open transaction of a producer in a partition; resolves when it is acknowledged. Errors as of `appendBatches`. */
+  appendMarker(topic: string, partition: number, marker: EndMarker): Promise<void>
+  /** One partition; undefined when there is none. */
+  partition(topic: string, partition: number): PartitionView | undefined
+  /** Calls the listener after the high watermark or the last stable offset of a partition moved, or the partition went away; it must be cheap and must not throw. Gives the unsubscription. */
+  onAdvance(listener: (topic: string, partition: number) => void): () => void
+  /** Gives a topic more partitions. TOPIC_UNKNOWN, TOPIC_INVALID. */
+  addPartitions(topic: string, total: number): Promise<Topic>
+  /** Changes configs of a topic; null = back to the default. TOPIC_UNKNOWN, TOPIC_CONFIG_INVALID. */
+  setConfigs(topic: string, changes: ReadonlyMap<string, string | null>): Promise<Topic>
+  /** Removes a topic and what it holds. Whether tables read it is the caller's to check. TOPIC_UNKNOWN. */
+  deleteTopic(topic: string): Promise<void>
+  /** Moves the start of a partition up to an offset; resolves to the new start. Whole segments below it go. Whether tables have committed so far is the caller's to check. TOPIC_UNKNOWN, OFFSET_OUT_OF_RANGE. */
+  deleteRecords(topic: string, partition: number, beforeOffset: number): Promise<number>
   states(): readonly PartitionState[]
   /** Commits what waits, syncs, publishes, closes. Idempotent. */
   close(): Promise<void>
@@ -307,6 +336,38 @@ class OpenLog implements EventLog {
     return partition.append(records)
   }
 
+  async appendBatches(): Promise<BatchesAppended> {
+    throw notYet()
+  }
+
+  async appendMarker(_topic: string, _partition: number, _marker: EndMarker): Promise<void> {
+    throw notYet()
+  }
+
+  partition(_topic: string, _partition: number): PartitionView | undefined {
+    throw notYet()
+  }
+
+  onAdvance(_listener: (topic: string, partition: number) => void): () => void {
+    throw notYet()
+  }
+
+  async addPartitions(): Promise<Topic> {
+    throw notYet()
+  }
+
+  async setConfigs(): Promise<Topic> {
+    throw notYet()
+  }
+
+  async deleteTopic(): Promise<void> {
+    throw notYet()
+  }
+
+  async deleteRecords(): Promise<number> {
+    throw notYet()
+  }
+
   states(): readonly PartitionState[] {
     return [...this.#live.values()].flatMap(({ partitions }) =>
       partitions.map((partition) => partition.state()),
@@ -343,6 +404,10 @@ function stickyPartition({ partitions, sticky }: LiveTopic): Partition | undefin
   if (current?.offline === null) return current
   const inTurn = [...partitions.slice(sticky), ...partitions.slice(0, sticky)]
   return inTurn.find((partition) => partition.offline === null) ?? current
+}
+
+function notYet(): QuestlogError {
+  return new QuestlogError('INTERNAL', 'this part of the log is being built')
 }
 
 function unknownTopic(topic: string): QuestlogError {

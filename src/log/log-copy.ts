@@ -281,11 +281,13 @@ export async function writeCopiedEnds(
         topicId: each.topicId,
         partition: each.partition,
         visibleOffset: each.endOffset,
+        highWatermark: each.endOffset,
         syncedOffset: each.endOffset,
         segmentBaseOffset: each.segmentBaseOffset,
         position: each.position,
         startOffset: each.startOffset,
         missingOffsets: each.missingOffsets,
+        excludedOffsets: 0,
         removedRecords: each.removedRecords,
         offline: false,
       })

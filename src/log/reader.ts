@@ -23,6 +23,8 @@ export interface LogSlice {
   /** Where to read on; beyond the last batch when a gap follows up to the watermark. */
   readonly nextOffset: number
   readonly bytes: number
+  /** Offsets in [fromOffset, nextOffset) that were left out: control records and records of aborted transactions. */
+  readonly excluded: number
 }
 
 interface LocatedSlice extends LogSlice {
@@ -94,7 +96,7 @@ export class LogReader {
         `holds offsets from ${startOffset} to ${visibleOffset}`,
       )
     const found = await this.#find(topic, partition, fromOffset, upTo, maxBytes)
-    return found ?? { batches: [], nextOffset: visibleOffset, bytes: 0 }
+    return found ?? { batches: [], nextOffset: visibleOffset, bytes: 0, excluded: 0 }
   }
 
   /** Segment and byte position of the batch that holds an offset; undefined when no visible record has it. LOG_DAMAGED as `read`. */
@@ -245,5 +247,5 @@ async function readSegment(segment: OpenSegment, search: Search): Promise<Locate
     bytes += batch.bytes.length
   }
   const nextOffset = batches.at(-1)?.nextOffset ?? offset
-  return { batches, nextOffset, bytes, segment: path, position: start }
+  return { batches, nextOffset, bytes, excluded: 0, segment: path, position: start }
 }

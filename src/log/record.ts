@@ -38,25 +38,90 @@ export interface Appended {
   readonly timestampMs: number
 }
 
+/** Where the record batches of a client ended up. */
+export interface BatchesAppended {
+  /** Offset of the first record. */
+  readonly baseOffset: number
+  /** Record time that the log gave, milliseconds; -1 unless the topic has LogAppendTime. */
+  readonly logAppendTimeMs: number
+  /** First offset that the partition holds. */
+  readonly startOffset: number
+}
+
+/** The end of a producer's transaction in one partition (KIP-98). */
+export interface EndMarker {
+  readonly producerId: number
+  readonly producerEpoch: number
+  readonly coordinatorEpoch: number
+  readonly outcome: 'commit' | 'abort'
+}
+
+/** A transaction that was aborted: the records of this producer from `firstOffset` to its next abort marker are no events. */
+export interface AbortedTransaction {
+  readonly producerId: number
+  readonly firstOffset: number
+}
+
+/** One partition, as those see it who serve it. */
+export interface PartitionView {
+  readonly topicId: string
+  readonly startOffset: number
+  readonly highWatermark: number
+  readonly lastStableOffset: number
+  /** Why it takes no appends; null when it does. */
+  readonly offline: string | null
+  /**
+   * Batches exactly as they lie in the segment, starting with the one that holds `offset`: whole batches, about `maxBytes` at most (`atLeastOne`: the first batch also when it is larger),
+   * below `highWatermark` ('uncommitted') or `lastStableOffset` ('committed'). `aborted`: transactions that were aborted in that range, with 'committed' only.
+   * OFFSET_OUT_OF_RANGE outside [startOffset, highWatermark].
+   */
+  read(
+    offset: number,
+    options: {
+      readonly maxBytes: number
+      readonly atLeastOne: boolean
+      readonly isolation: 'uncommitted' | 'committed'
+    },
+  ): Promise<{ bytes: Buffer; aborted: readonly AbortedTransaction[] }>
+  /** The first record at or after a time; undefined when there is none. */
+  offsetAtTime(timestampMs: number): Promise<{ offset: number; timestampMs: number } | undefined>
+  /** The record with the largest timestamp (ListOffsets -3). */
+  offsetOfMaxTimestamp(): Promise<{ offset: number; timestampMs: number } | undefined>
+}
+
 /** The end of a partition as the watermark file publishes it. */
 export interface PartitionWatermark {
   readonly topicId: string
   readonly partition: number
-  /** Everything below this offset was acknowledged and may be read. */
+  /** The last stable offset: what tables, SQL, audit and tail read. Equal to `highWatermark` unless a transaction is open. */
   readonly visibleOffset: number
-  /** Everything below this offset is synced; tables commit up to here. Equal to `visibleOffset` with durability fsync. */
+  /** Everything below this offset was acknowledged; no offset below it is ever given again. */
+  readonly highWatermark: number
+  /** Everything below this offset is synced, beyond `visibleOffset` too; tables commit up to the lower of the two. */
   readonly syncedOffset: number
-  /** Base offset of the segment that holds the end, and the byte position of `visibleOffset` in it. */
+  /** Base offset of the segment that holds `visibleOffset`, and its byte position in it. */
   readonly segmentBaseOffset: number
   readonly position: number
   /** First offset that the log holds. */
   readonly startOffset: number
-  /** Offsets in [startOffset, visibleOffset) that hold no record: accounted gaps of a restart or a repair. kept = visibleOffset - startOffset - missingOffsets. */
+  /** Offsets in [startOffset, visibleOffset) that hold nothing: accounted gaps of a restart or a repair. */
   readonly missingOffsets: number
-  /** Records that retention has removed: they lay below `startOffset`. */
+  /** Offsets in [startOffset, visibleOffset) that hold no event: control records, and records of aborted transactions. */
+  readonly excludedOffsets: number
+  /** Records that retention has removed: they lay below `startOffset`. Excluded ones are not among them. */
   readonly removedRecords: number
   /** The partition takes no more appends until the next start: a write or sync failed. */
   readonly offline: boolean
+}
+
+/** Events of a partition that readers may see and that the log still holds. */
+export function keptRecords(
+  part: Pick<
+    PartitionWatermark,
+    'visibleOffset' | 'startOffset' | 'missingOffsets' | 'excludedOffsets'
+  >,
+): number {
+  return part.visibleOffset - part.startOffset - part.missingOffsets - part.excludedOffsets
 }
 
 /** One reading of the watermark file. */
@@ -74,9 +139,12 @@ export interface PartitionState {
   readonly startOffset: number
   /** Offset of the next record. */
   readonly endOffset: number
+  /** The last stable offset. */
   readonly visibleOffset: number
+  readonly highWatermark: number
   readonly syncedOffset: number
   readonly missingOffsets: number
+  readonly excludedOffsets: number
   readonly removedRecords: number
   /** Bytes of its segments. */
   readonly bytes: number

@@ -70,13 +70,13 @@ export async function recoverPartition(options: RecoveryOptions): Promise<Recove
     if (isLast || options.repair) bases = await listSegments(files, folder) // one may be new
   }
   const end = last?.endOffset ?? 0
-  const { syncedOffset = 0, visibleOffset = 0 } = options.published ?? {}
+  const { syncedOffset = 0, highWatermark = 0 } = options.published ?? {}
   if (end < syncedOffset && !options.repair)
     throw damagedLog(
       placeIn(options, last ?? new SegmentIndex(0)),
       `the log ends at offset ${end}, but everything below ${syncedOffset} was synced`,
     )
-  const restartOffset = Math.max(end, options.floor, visibleOffset, start.startOffset)
+  const restartOffset = Math.max(end, options.floor, highWatermark, start.startOffset)
   const recovered = await openActive(options, before, last, restartOffset)
   return { ...recovered, removedRecords: start.removedRecords }
 }

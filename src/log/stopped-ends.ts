@@ -63,11 +63,13 @@ async function readEnd(
       throw damagedLog(place, 'the bytes there are no valid record batch')
     return {
       visibleOffset: offset,
+      highWatermark: offset,
       syncedOffset: offset,
       segmentBaseOffset: base,
       position,
       startOffset: bases[0] ?? base,
       missingOffsets: 0, // the copy counts its own
+      excludedOffsets: 0,
       removedRecords: start.removedRecords,
       offline: false,
     }

@@ -5,18 +5,19 @@ import { readInt64, writeInt64 } from './int64.ts'
 import type { PartitionWatermark, Watermark } from './record.ts'
 
 // docs/internals/log-format.md, "Watermark file": magic 4 · version 4 · incarnation 16 · sequence 8 · count 4 · entries · CRC-32C 4.
-// An entry of version 1 ends before removedRecords.
+// An entry of version 2 ends before highWatermark, one of version 1 before removedRecords.
 const magicText = 'QLWM'
-const currentVersion = 2
+const currentVersion = 3
 const headerBytes = 36
-const entryBytes = 80
-const entryBytesBefore = 72
+const entryBytes = 96
+const entryBytesOfVersion2 = 80
+const entryBytesOfVersion1 = 72
 const offlineFlag = 1
 const crcBytes = 4
 /** A torn read is repeated this often before the last good reading is given instead. */
 const tornReadsMax = 100
 
-/** Partitions that the file, and so a log, can hold; keeps one reading under 256 KiB. */
+/** Partitions that the file, and so a log, can hold; keeps one reading under 300 KiB. */
 export const logPartitionsMax = 3_000
 
 /** Publishes the ends of all partitions: one write a group commit, nothing allocated. */
@@ -47,6 +48,8 @@ export class WatermarkWriter {
     writeInt64(this.#bytes, at + 40, watermark.missingOffsets)
     this.#bytes.writeUInt32BE(watermark.offline ? offlineFlag : 0, at + 48)
     writeInt64(this.#bytes, at + 52, watermark.removedRecords)
+    writeInt64(this.#bytes, at + 60, watermark.highWatermark)
+    writeInt64(this.#bytes, at + 68, watermark.excludedOffsets)
   }
 
   #addSlot(key: string, { topicId, partition }: PartitionWatermark): number {
@@ -120,24 +123,30 @@ function watermarkBytes(bytes: Buffer, path: string): number | undefined {
   return crcAt + crcBytes
 }
 
-const entrySize = (version: number) => (version < currentVersion ? entryBytesBefore : entryBytes)
+function entrySize(version: number): number {
+  if (version === currentVersion) return entryBytes
+  return version === 2 ? entryBytesOfVersion2 : entryBytesOfVersion1
+}
 
 function decode(bytes: Buffer): Watermark {
   const partitions: PartitionWatermark[] = []
   const size = entrySize(bytes.readUInt32BE(4))
   for (let slot = 0; slot < bytes.readUInt32BE(32); slot++) {
     const at = headerBytes + slot * size
+    const visibleOffset = readInt64(bytes, at + 20)
     partitions.push({
       topicId: readUuid(bytes, at),
       partition: bytes.readUInt32BE(at + 16),
-      visibleOffset: readInt64(bytes, at + 20),
+      visibleOffset,
       syncedOffset: readInt64(bytes, at + 28),
       segmentBaseOffset: readInt64(bytes, at + 36),
       position: readInt64(bytes, at + 44),
       startOffset: readInt64(bytes, at + 52),
       missingOffsets: readInt64(bytes, at + 60),
       offline: (bytes.readUInt32BE(at + 68) & offlineFlag) !== 0,
-      removedRecords: size === entryBytes ? readInt64(bytes, at + 72) : 0,
+      removedRecords: size >= entryBytesOfVersion2 ? readInt64(bytes, at + 72) : 0,
+      highWatermark: size === entryBytes ? readInt64(bytes, at + 80) : visibleOffset,
+      excludedOffsets: size === entryBytes ? readInt64(bytes, at + 88) : 0,
     })
   }
   return { incarnation: readUuid(bytes, 8), partitions }

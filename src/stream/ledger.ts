@@ -1,7 +1,7 @@
 import { crc32c } from '@node-rs/crc32'
 import { QuestlogError } from '../core/errors.ts'
 import { replaceFile, type Files } from '../core/files.ts'
-import type { PartitionWatermark } from '../log/record.ts'
+import { keptRecords, type PartitionWatermark } from '../log/record.ts'
 import type { Definition } from '../plan/definition.ts'
 
 /** What became of the records of a topic. A record that several tables take counts once; being in a table wins over being set aside. */
@@ -26,12 +26,9 @@ export function addCounts(left: LedgerCounts, right: LedgerCounts): LedgerCounts
 export const totalOf = (counts: LedgerCounts): number =>
   counts.inTables + counts.filtered + counts.deadLetters + counts.unrouted
 
-/** Acknowledged records that the log holds. */
-export function keptRecords(limits: readonly PartitionWatermark[]): number {
-  return limits.reduce(
-    (sum, limit) => sum + limit.visibleOffset - limit.startOffset - limit.missingOffsets,
-    0,
-  )
+/** Acknowledged records that these partitions of the log hold. */
+export function sumKeptRecords(limits: readonly PartitionWatermark[]): number {
+  return limits.reduce((sum, limit) => sum + keptRecords(limit), 0)
 }
 
 /** Offsets below the end of a partition that have no record, those that retention has removed included. They only grow, by a loss. */
@@ -117,7 +114,7 @@ export class TopicLedger {
 
   /** Records that the counts must add up to: those on the log, and those that retention has removed since the ledger began. */
   accountable(limits: readonly PartitionWatermark[]): number {
-    return keptRecords(limits) + this.removed(limits)
+    return sumKeptRecords(limits) + this.removed(limits)
   }
 
   /** Whether it has counted what the log does not hold: after a loss, or when the log is another copy. */

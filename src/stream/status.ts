@@ -1,6 +1,6 @@
 import { cellText, queryRows, type DuckDBConnection } from '../core/duckdb.ts'
 import type { Topic, Watermark } from '../log/record.ts'
-import { keptRecords, noCounts, totalOf } from './ledger.ts'
+import { noCounts, sumKeptRecords, totalOf } from './ledger.ts'
 import type { Stream } from './stream.ts'
 import type { StreamTable } from './stream-table.ts'
 import type { TopicStream } from './topic-stream.ts'
@@ -58,7 +58,7 @@ export function summarizeTopic(topic: TopicStream, watermark: Watermark | undefi
 /** A topic that the definition does not read: all it holds is in no table. */
 export function summarizeUnreadTopic(topic: Topic, watermark: Watermark | undefined): TopicSummary {
   const limits = (watermark?.partitions ?? []).filter((limit) => limit.topicId === topic.id)
-  const kept = keptRecords(limits)
+  const kept = sumKeptRecords(limits)
   const rest = { inFlight: 0, removed: 0, addsUp: true }
   return { name: topic.name, kept, ...noCounts, unrouted: kept, ...rest }
 }

@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { crc32c } from '@node-rs/crc32'
 import { afterEach, describe, expect, test } from 'vitest'
 import { realClock } from '../../src/core/clock.ts'
 import { realFiles, type SharedFile } from '../../src/core/files.ts'
@@ -156,11 +157,13 @@ describe('watermark', () => {
     topicId: '01234567-89ab-4cde-8f01-23456789abcd',
     partition: 3,
     visibleOffset,
+    highWatermark: visibleOffset + 7,
     syncedOffset: visibleOffset - 1,
     segmentBaseOffset: 2 ** 40,
     position: 5,
     startOffset: 1,
     missingOffsets: 2,
+    excludedOffsets: 3,
     removedRecords: 2 ** 44,
     offline: false,
   })
@@ -194,6 +197,31 @@ describe('watermark', () => {
     writer.publish()
     expect(reader.read()?.partitions[0]).toEqual(entry(2 ** 45 + 1))
   })
+
+  test.each([
+    [1, 72],
+    [2, 80],
+  ])(
+    'a file of version %i is read: what it did not have yet is as it was then',
+    (version, size) => {
+      const { file, get, set } = memory()
+      const writer = new WatermarkWriter(file, 'ffffffff-ffff-4fff-bfff-ffffffffffff')
+      writer.set(entry(9))
+      writer.set({ ...entry(5), partition: 4 })
+      writer.publish()
+      const now = get()
+      const parts = [0, 1].map((slot) => now.subarray(36 + slot * 96, 36 + slot * 96 + size))
+      const before = Buffer.concat([now.subarray(0, 36), ...parts, Buffer.alloc(4)])
+      before.writeUInt32BE(version, 4)
+      before.writeUInt32BE(crc32c(before.subarray(0, before.length - 4)), before.length - 4)
+      set(before)
+      const removedRecords = version === 1 ? 0 : entry(9).removedRecords
+      expect(new WatermarkReader(file, 'watermark').read()?.partitions).toEqual([
+        { ...entry(9), highWatermark: 9, excludedOffsets: 0, removedRecords },
+        { ...entry(5), partition: 4, highWatermark: 5, excludedOffsets: 0, removedRecords },
+      ])
+    },
+  )
 
   test('a torn file gives the last whole reading, never a mixture', () => {
     const { file, get, set } = memory()

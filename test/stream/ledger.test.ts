@@ -12,11 +12,13 @@ const empty: PartitionWatermark = {
   topicId: 'topic',
   partition: 0,
   visibleOffset: 0,
+  highWatermark: 0,
   syncedOffset: 0,
   segmentBaseOffset: 0,
   position: 0,
   startOffset: 0,
   missingOffsets: 0,
+  excludedOffsets: 0,
   removedRecords: 0,
   offline: false,
 }
