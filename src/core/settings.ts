@@ -133,6 +133,12 @@ export const settingRows = {
   ),
   // Stream and lake
   pollIntervalMs: whole(1, 10_000, 20, 'How often the stream looks for new records.'),
+  pollIntervalMsMax: whole(
+    1,
+    10_000,
+    100,
+    'While nobody asks, the stream rests after a micro-batch three times as long as that took, at most this long.',
+  ),
   batchBytesMax: whole(64 * KiB, 256 * MiB, 8 * MiB, 'Most bytes of a micro-batch.'),
   freshBytesMax: whole(
     64 * KiB,

@@ -16,6 +16,7 @@ import { CommitSchedule } from './commit-schedule.ts'
 import { convertTopic } from './conversion.ts'
 import { failedAgain, type Failure } from './failure.ts'
 import { ledgerKey, loadLedgers, saveLedgers, TopicLedger } from './ledger.ts'
+import { restAfter } from './pace.ts'
 import { openProgress, type Progress } from './progress.ts'
 import { parseSetAside, SetAsideOffsets, setAsideProperty } from './set-aside-offsets.ts'
 import { committedOffsets, offsetsText, type StreamTable } from './stream-table.ts'
@@ -266,6 +267,7 @@ export class Stream {
     const { clock, settings } = this.#options
     while (!this.#stopping) {
       this.#wake = new AbortController()
+      const startMs = clock.monotonicMs()
       const worked = await this.#turn
         .run(() => this.#step())
         .catch((error: unknown) => this.#die(error))
@@ -275,7 +277,8 @@ export class Stream {
       this.#waiters.clear()
       this.#startCommits()
       const isBusy = worked && this.#topics.some((topic) => topic.isBusy)
-      await clock.sleep(isBusy ? 0 : settings.pollIntervalMs, this.#wake.signal)
+      const restMs = restAfter(clock.monotonicMs() - startMs, settings)
+      await clock.sleep(isBusy ? 0 : restMs, this.#wake.signal)
     }
   }
 
