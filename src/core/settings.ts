@@ -131,6 +131,37 @@ export const settingRows = {
     GiB,
     'When the disk of the data folder has less room than this, bytes, `questlog ps` says so.',
   ),
+  // Kafka broker
+  brokerConnectionsMax: whole(1, 100_000, 1_000, 'Most open connections of Kafka clients.'),
+  brokerRequestBytesMax: whole(
+    1 * KiB,
+    GiB,
+    100 * MiB,
+    'Largest Produce request of a Kafka client, bytes; other requests may have 4 MiB of it.',
+  ),
+  brokerInFlightBytesMax: whole(
+    MiB,
+    64 * GiB,
+    256 * MiB,
+    'Most bytes of requests and answers of Kafka clients that are held at once, half of them for answers to Fetch; what goes beyond it waits.',
+  ),
+  brokerRequestsPerConnectionMax: whole(
+    1,
+    10_000,
+    64,
+    'Most requests of one Kafka connection that are worked on at once; more are not read yet.',
+  ),
+  brokerIdleTimeoutMs: whole(
+    100,
+    86_400_000,
+    600_000,
+    'A Kafka connection without requests is closed after this time.',
+  ),
+  autoCreateTopics: choice(
+    ['true', 'false'],
+    'true',
+    'Whether a Kafka client that asks for a topic that does not exist, and allows it, makes that topic, with one partition.',
+  ),
   // Stream and lake
   pollIntervalMs: whole(1, 10_000, 20, 'How often the stream looks for new records.'),
   pollIntervalMsMax: whole(
