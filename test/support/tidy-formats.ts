@@ -33,6 +33,12 @@ export const diskFormats: readonly DiskFormat[] = [
     heading: /start file/i,
   },
   {
+    what: 'state of Kafka clients',
+    source: 'src/log/state-file.ts',
+    page: 'docs/internals/log-format.md',
+    heading: /state files/i,
+  },
+  {
     what: 'the watermark',
     source: 'src/log/watermark.ts',
     page: 'docs/internals/log-format.md',
