@@ -68,6 +68,8 @@ export interface Files {
   list(path: string): Promise<string[]>
   /** Size in bytes, or undefined when there is no such file. */
   sizeOf(path: string): Promise<number | undefined>
+  /** When the content was last changed, wall-clock milliseconds as the file system has them; undefined when there is no such file. */
+  modifiedMs(path: string): Promise<number | undefined>
   /** Bytes that a file in this folder could still take, without what the system keeps for its administrator. */
   freeBytes(path: string): Promise<number>
 }
@@ -223,6 +225,14 @@ export const realFiles: Files = {
   async sizeOf(path) {
     try {
       return (await stat(path)).size
+    } catch (error) {
+      if (systemErrorCode(error) === 'ENOENT') return undefined
+      throw error
+    }
+  },
+  async modifiedMs(path) {
+    try {
+      return (await stat(path)).mtimeMs
     } catch (error) {
       if (systemErrorCode(error) === 'ENOENT') return undefined
       throw error

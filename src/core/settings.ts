@@ -183,6 +183,45 @@ export const settingRows = {
     1_000,
     'First delay before a failed commit is tried again; doubled each time, up to a minute.',
   ),
+  // Maintenance of tables
+  maintenanceIntervalMs: whole(
+    100,
+    86_400_000,
+    10_000,
+    'How often the tables are looked over for small files, old snapshots and files that nothing names.',
+  ),
+  compactionBytesMax: whole(
+    64 * KiB,
+    4 * GiB,
+    128 * MiB,
+    'Data files are merged up to this size, bytes; a day of many such files takes larger ones.',
+  ),
+  compactionMemoryMiB: whole(64, 65_536, 256, 'Memory that merging data files may use, MiB.'),
+  liveFilesMax: whole(
+    10,
+    10_000,
+    50,
+    'Most data files of a table, one more for each closed day; more are merged whatever their size.',
+  ),
+  snapshotAgeMsMin: whole(
+    0,
+    31_536_000_000,
+    3_600_000,
+    'The files of a snapshot stay for this long after a newer one took its place: a reader that has just opened the table needs them.',
+  ),
+  snapshotCountMin: whole(1, 500, 10, 'The newest snapshots that stay, however old.'),
+  snapshotCountMax: whole(
+    1,
+    10_000,
+    500,
+    'Most snapshots that a table names, also of younger ones: each makes every commit a little longer.',
+  ),
+  orphanAgeMsMin: whole(
+    60_000,
+    31_536_000_000,
+    86_400_000,
+    'A file in the folder of a table that nothing names is removed at this age.',
+  ),
   // SQL
   queryConcurrencyMax: whole(1, 64, 8, 'Most statements that run at once.'),
   queryQueueMax: whole(

@@ -13,7 +13,7 @@ afterAll(() => rmSync(temporary, { recursive: true, force: true }))
 describe.each<{ name: string; files: Files; root: string }>([
   { name: 'the real disk', files: realFiles, root: temporary },
   { name: 'the simulated disk', files: new SimulatedFiles({ seed: 1 }), root: '/simulated' },
-])('$name', ({ files, root }) => {
+])('$name', ({ name, files, root }) => {
   let count = 0
   const newFolder = async () => {
     const folder = join(root, `folder-${count++}`)
@@ -95,6 +95,23 @@ describe.each<{ name: string; files: Files; root: string }>([
     expect(await codeOf(files.rename(c, a))).toBe('ENOENT')
     expect(await files.sizeOf(c)).toBeUndefined()
     expect((await files.readAll(b)).toString()).toBe('a')
+  })
+
+  test('a file tells when its content was last changed, by the clock of its file system', async () => {
+    const folder = await newFolder()
+    const path = join(folder, 'a')
+    expect(await files.modifiedMs(path)).toBeUndefined()
+    await files.writeNew(path, Buffer.from('a'))
+    const first = (await files.modifiedMs(path)) ?? Number.NaN
+    const wallMs = name === 'the real disk' ? Date.now() : 0
+    expect(Math.abs(first - wallMs)).toBeLessThan(60_000)
+    await files.link(path, join(folder, 'b'))
+    expect(await files.modifiedMs(join(folder, 'b'))).toBe(first)
+    const file = await files.openAppend(path)
+    await file.append(Buffer.from('b'))
+    await file.sync()
+    await file.close()
+    expect(await files.modifiedMs(path)).toBeGreaterThanOrEqual(first)
   })
 
   test('names are listed in order; a folder that does not exist has none', async () => {

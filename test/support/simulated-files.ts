@@ -20,6 +20,8 @@ export interface SimulatedFilesOptions {
   readonly fault?: (operation: FileOperation, path: string) => string | undefined
   /** Bytes that fit on the disk. */
   readonly capacityBytes?: number
+  /** The wall clock of the machine, for the times of files. */
+  readonly nowMs?: () => number
 }
 
 interface Inode {
@@ -27,6 +29,7 @@ interface Inode {
   content: Buffer
   /** What is on the disk for certain. */
   durable: Buffer
+  modifiedMs: number
   /** Written since the last sync. */
   pending: { position: number; bytes: Buffer }[]
 }
@@ -48,6 +51,7 @@ export class SimulatedFiles implements Files {
   operations = 0
   /** The operation at which the machine stops: it happens in part, it and all later ones throw. */
   stopAt = Infinity
+  readonly #nowMs: () => number
   readonly #random: Random
   readonly #folders = new Set<string>(['/'])
   readonly #durableNames = new Map<string, Inode>()
@@ -60,6 +64,7 @@ export class SimulatedFiles implements Files {
     this.#random = seededRandom(options.seed)
     this.fault = options.fault ?? (() => undefined)
     this.capacityBytes = options.capacityBytes ?? Infinity
+    this.#nowMs = options.nowMs ?? (() => 0)
   }
 
   get stopped(): boolean {
@@ -94,7 +99,12 @@ export class SimulatedFiles implements Files {
 
   /** Puts these bytes in the place of a file, synced. */
   overwrite(path: string, bytes: Uint8Array): void {
-    const inode: Inode = { content: Buffer.from(bytes), durable: Buffer.from(bytes), pending: [] }
+    const inode: Inode = {
+      content: Buffer.from(bytes),
+      durable: Buffer.from(bytes),
+      modifiedMs: this.#nowMs(),
+      pending: [],
+    }
     this.#names.set(path, inode)
     this.#durableNames.set(path, inode)
   }
@@ -162,6 +172,7 @@ export class SimulatedFiles implements Files {
     const part = Buffer.from(bytes.subarray(0, length))
     inode.content = written(inode.content, at, part)
     inode.pending.push({ position: at, bytes: part })
+    inode.modifiedMs = this.#nowMs()
     if (stopping) throw new Error(`stopped in append ${path}`)
     if (most < bytes.length) throw systemError(code ?? 'ENOSPC', 'append', path)
   }
@@ -181,7 +192,7 @@ export class SimulatedFiles implements Files {
     const run = this.#run
     if (!this.#names.has(path)) {
       this.#requireFolder(path)
-      this.#changeNames('create', path, new Map([[path, newInode()]]))
+      this.#changeNames('create', path, new Map([[path, newInode(this.#nowMs())]]))
     }
     const inode = this.#inode(path)
     let size = inode.content.length
@@ -226,7 +237,7 @@ export class SimulatedFiles implements Files {
     const run = this.#run
     if (mode === 'write' && !this.#names.has(path)) {
       this.#requireFolder(path)
-      const inode = newInode()
+      const inode = newInode(this.#nowMs())
       this.#sharedHistory.set(inode, [Buffer.alloc(0)])
       this.#changeNames('create', path, new Map([[path, inode]]))
     }
@@ -305,6 +316,10 @@ export class SimulatedFiles implements Files {
     return this.#names.get(path)?.content.length
   }
 
+  async modifiedMs(path: string): Promise<number | undefined> {
+    return this.#names.get(path)?.modifiedMs
+  }
+
   async freeBytes(): Promise<number> {
     return Math.max(0, this.capacityBytes - this.#usedBytes())
   }
@@ -319,8 +334,8 @@ export class SimulatedFiles implements Files {
   }
 }
 
-function newInode(): Inode {
-  return { content: Buffer.alloc(0), durable: Buffer.alloc(0), pending: [] }
+function newInode(modifiedMs: number): Inode {
+  return { content: Buffer.alloc(0), durable: Buffer.alloc(0), modifiedMs, pending: [] }
 }
 
 function applyNames(names: Map<string, Inode>, change: NameChange): void {
