@@ -23,6 +23,8 @@ const currentMagic = 2
 const crcStart = 21
 const compressionMask = 0x07
 const logAppendTimeBit = 0x08
+/** The batch holds markers of transactions, no events. */
+export const controlBit = 0x20
 /** Varints around a record's payload: length 5, attributes 1, timestampDelta 10, offsetDelta 5. */
 const recordOverheadMax = 21
 

@@ -59,6 +59,7 @@ describe('what is due', () => {
     endOffset: 1,
     endPosition: bytes,
     lastTimestampMs: 0,
+    maxTimestampMs: 0,
     writtenAtMs,
   })
   const sealed = [segment(100, 1_000), segment(100, 2_000), segment(100, 3_000)]
@@ -216,19 +217,21 @@ describe('segments', () => {
     await log.close()
   })
 
-  test('of version 1 of the index count as written when their last record came', () => {
+  test('of version 2 of the index keep their time of writing', () => {
     const index = new SegmentIndex(7)
-    const bytes = Buffer.alloc(44 + 8 + 4)
+    const bytes = Buffer.alloc(52 + 8 + 4)
     bytes.write('QLIX', 'latin1')
-    bytes.writeUInt32BE(1, 4)
-    for (const [at, value] of [7, 9, 150, 1_234].entries()) writeInt64(bytes, 8 + at * 8, value)
-    bytes.writeUInt32BE(1, 40)
-    bytes.writeUInt32BE(crc32c(bytes.subarray(0, 52)), 52)
+    bytes.writeUInt32BE(2, 4)
+    for (const [at, value] of [7, 9, 150, 1_234, 1_300].entries())
+      writeInt64(bytes, 8 + at * 8, value)
+    bytes.writeUInt32BE(1, 48)
+    bytes.writeUInt32BE(crc32c(bytes.subarray(0, 60)), 60)
     expect(SegmentIndex.decode(bytes, 7)).toMatchObject({
       endOffset: 9,
       endPosition: 150,
       lastTimestampMs: 1_234,
-      writtenAtMs: 1_234,
+      maxTimestampMs: Infinity,
+      writtenAtMs: 1_300,
     })
     index.written(5)
     expect(SegmentIndex.decode(index.encode(), 7)).toMatchObject({ writtenAtMs: 5, endOffset: 7 })
