@@ -1,16 +1,9 @@
 import { connect, type Socket } from 'node:net'
 import { QuestlogError } from '../core/errors.ts'
-import {
-  apis,
-  decodeResponse,
-  encodeRequest,
-  isFlexible,
-  type ApiName,
-  type ClientRequestOf,
-  type ClientResponseOf,
-} from './apis.ts'
+import type { ApiName, ClientRequestOf, ClientResponseOf } from './apis.ts'
 import { FrameReader } from './frame-reader.ts'
-import { Reader, Writer } from './wire.ts'
+import { encodeRequestFrame, readResponse } from './frames.ts'
+import { Reader } from './wire.ts'
 
 export interface KafkaClientOptions {
   readonly host: string
@@ -87,7 +80,7 @@ export class KafkaClient {
         api,
         take: (frame) => {
           clearTimeout(timer)
-          resolve(readResponse(api, version, frame))
+          resolve(readResponse(api, version, new Reader(frame)))
         },
         fail: (error) => {
           clearTimeout(timer)
@@ -113,17 +106,10 @@ export class KafkaClient {
   }
 
   #send<N extends ApiName>(api: N, version: number, id: number, body: ClientRequestOf<N>): void {
-    const writer = new Writer()
-    writer.int16(apis[api].key)
-    writer.int16(version)
-    writer.int32(id)
-    writer.string(this.#options.clientId, false)
-    if (isFlexible(api, version)) writer.unsignedVarint(0) // no tagged fields
-    encodeRequest(api, version, body, writer)
-    const size = Buffer.alloc(4)
-    size.writeInt32BE(writer.length)
+    const head = { correlationId: id, clientId: this.#options.clientId }
+    const chunks = encodeRequestFrame(api, version, head, body)
     this.#socket.cork()
-    for (const chunk of [size, ...writer.chunks()]) this.#socket.write(chunk)
+    for (const chunk of chunks) this.#socket.write(chunk)
     this.#socket.uncork()
   }
 
@@ -159,24 +145,6 @@ export class KafkaClient {
     this.#socket.destroy()
     for (const { fail } of this.#waiting.values()) fail(this.#ended)
     this.#waiting.clear()
-  }
-}
-
-/** ApiVersions answers with the old header always, so that any client can read it (KIP-511). */
-function readResponse<N extends ApiName>(
-  api: N,
-  version: number,
-  frame: Buffer,
-): ClientResponseOf<N> {
-  const reader = new Reader(frame)
-  if (isFlexible(api, version) && api !== 'apiVersions') skipTags(reader)
-  return decodeResponse(api, version, reader)
-}
-
-function skipTags(reader: Reader): void {
-  for (let left = reader.unsignedVarint(); left > 0; left--) {
-    reader.unsignedVarint()
-    reader.skip(reader.unsignedVarint())
   }
 }
 
