@@ -162,6 +162,45 @@ export const settingRows = {
     'true',
     'Whether a Kafka client that asks for a topic that does not exist, and allows it, makes that topic, with one partition.',
   ),
+  // Consumer groups
+  groupsMax: whole(1, 1_000_000, 10_000, 'Most consumer groups, those without members included.'),
+  groupMembersMax: whole(1, 100_000, 1_000, 'Most members of a consumer group.'),
+  groupBytesMax: whole(
+    64 * KiB,
+    4 * GiB,
+    64 * MiB,
+    'Most bytes of subscriptions and assignments of the members of all consumer groups.',
+  ),
+  groupInitialRebalanceDelayMs: whole(
+    0,
+    60_000,
+    500,
+    'How long the first members of a consumer group wait for others, so that they share the partitions at once.',
+  ),
+  groupSessionTimeoutMinMs: whole(
+    1,
+    86_400_000,
+    6_000,
+    'Shortest session timeout that a member of a consumer group may ask for.',
+  ),
+  groupSessionTimeoutMaxMs: whole(
+    1,
+    86_400_000,
+    1_800_000,
+    'Longest session timeout that a member of a consumer group may ask for.',
+  ),
+  offsetMetadataBytesMax: whole(
+    0,
+    32_767,
+    4_096,
+    'Longest text that a client may keep beside a committed offset, bytes.',
+  ),
+  offsetsRetentionMs: whole(
+    1_000,
+    Number.MAX_SAFE_INTEGER,
+    604_800_000,
+    'Committed offsets of a consumer group are removed when it had no members for this time.',
+  ),
   // Stream and lake
   pollIntervalMs: whole(1, 10_000, 20, 'How often the stream looks for new records.'),
   pollIntervalMsMax: whole(
