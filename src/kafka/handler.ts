@@ -17,6 +17,11 @@ export interface RequestContext {
   readonly connection: ClientConnection
   readonly clientId: string | null
   readonly apiVersion: number
+  /**
+   * For handlers that account for the memory of their answers: the listener is called once the answer has left, or never will.
+   * Without a listener the connection accounts for it.
+   */
+  readonly onSent?: (listener: () => void) => void
 }
 
 /** Serves one API. Its registration is what ApiVersions answers. */
