@@ -68,6 +68,11 @@ export const commandGroups: readonly CommandGroup[] = [
         async () => (await import('./commands/tail.ts')).tailCommand,
       ),
       row(
+        'produce',
+        'send records to a topic: lines, or the elements of a JSON array',
+        async () => (await import('./commands/produce.ts')).produceCommand,
+      ),
+      row(
         'where',
         'where one answered event is',
         async () => (await import('./commands/where.ts')).whereCommand,
@@ -96,6 +101,26 @@ export const commandGroups: readonly CommandGroup[] = [
         'topics describe',
         'partitions and configs of topics',
         async () => (await import('./commands/topics-describe.ts')).topicsDescribeCommand,
+      ),
+      row(
+        'groups list',
+        'the names of all consumer groups',
+        async () => (await import('./commands/groups-list.ts')).groupsListCommand,
+      ),
+      row(
+        'groups describe',
+        'how far a group has read, and who is in it',
+        async () => (await import('./commands/groups-describe.ts')).groupsDescribeCommand,
+      ),
+      row(
+        'groups reset',
+        'let a group go on at another offset',
+        async () => (await import('./commands/groups-reset.ts')).groupsResetCommand,
+      ),
+      row(
+        'groups delete',
+        'forget a group and its offsets',
+        async () => (await import('./commands/groups-delete.ts')).groupsDeleteCommand,
       ),
       row(
         'log verify',

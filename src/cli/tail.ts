@@ -113,18 +113,21 @@ function startOffset(start: TailStart, topic: Topic, end: PartitionWatermark): n
   }
 }
 
-/** In the words of kcat. */
 function tellEnds(
   options: TailOptions,
   partitions: readonly number[],
   cursors: ReadonlyMap<number, number>,
 ): void {
   partitions.forEach((partition, index) => {
-    const ending = index === partitions.length - 1 ? ': exiting' : ''
-    options.reachedEnd(
-      `% Reached end of topic ${options.topic.name} [${partition}] at offset ${cursors.get(partition) ?? 0}${ending}`,
-    )
+    const isLast = index === partitions.length - 1
+    const offset = cursors.get(partition) ?? 0
+    options.reachedEnd(endLine(options.topic.name, partition, offset, isLast))
   })
+}
+
+/** `% Reached end of topic events [0] at offset 4: exiting`, in the words of kcat. */
+export function endLine(topic: string, partition: number, offset: number, exits: boolean): string {
+  return `% Reached end of topic ${topic} [${partition}] at offset ${offset}${exits ? ': exiting' : ''}`
 }
 
 /** `{"topic","partition","offset","timestamp","key","headers","value"}`: bytes as UTF-8 text, headers as pairs, time in milliseconds. */

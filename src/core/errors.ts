@@ -284,6 +284,18 @@ export const errorCatalog = {
     retriable: false,
     hint: 'use 127.0.0.1, or pass --insecure if the network may reach it',
   },
+  GROUP_UNKNOWN: {
+    http: 404,
+    kafka: 69,
+    retriable: false,
+    hint: 'see `questlog groups list`',
+  },
+  BROKER_REFUSED: {
+    http: 502,
+    kafka: -1,
+    retriable: false,
+    hint: 'look up the code among the error codes of the Kafka protocol',
+  },
   USAGE: { http: 400, kafka: 42, retriable: false, hint: 'see --help' },
   INTERNAL: {
     http: 500,

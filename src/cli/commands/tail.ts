@@ -4,7 +4,11 @@ import { realClock } from '../../core/clock.ts'
 import { QuestlogError } from '../../core/errors.ts'
 import { realFiles } from '../../core/files.ts'
 import { LogReader } from '../../log/reader.ts'
+import type { LogRecord } from '../../log/record.ts'
 import { parseWhole } from '../arguments.ts'
+import { brokerArguments, openBroker } from '../broker.ts'
+import { consumeTopic, type ConsumeOptions } from '../consumer.ts'
+import { tailGroup, type GroupTailOptions } from '../group-tail.ts'
 import { requireData } from '../locate.ts'
 import { exitCodes, printWord, writeOut } from '../output.ts'
 import { formatRecordJson, tailTopic, type TailStart } from '../tail.ts'
@@ -23,14 +27,37 @@ export const tailCommand = defineCommand({
     exit: { type: 'boolean', alias: 'e', description: 'stop at the end instead of following' },
     count: { type: 'string', alias: 'c', valueHint: 'N', description: 'stop after N records' },
     partition: { type: 'string', valueHint: 'N', description: 'only this partition' },
+    group: {
+      type: 'string',
+      alias: 'G',
+      valueHint: 'NAME',
+      description: 'as a member of this consumer group: go on where it stopped, share with others',
+    },
     json: { type: 'boolean', description: 'a JSON object a record, with offset, time and headers' },
-    data: { type: 'string', valueHint: 'DIR', description: 'data folder' },
+    ...brokerArguments,
   },
   async run({ args }) {
     const start = parseStart(args.offset)
     const countMax = args.count === undefined ? Infinity : parseWhole(args.count, '--count', 1)
+    const toJson = args.json === true
+    const format = (partition: number, record: LogRecord) =>
+      toJson
+        ? Buffer.from(formatRecordJson(args.topic, partition, record))
+        : (record.value ?? Buffer.alloc(0))
+    if (args.group !== undefined) {
+      if (start.kind !== 'beginning' && start.kind !== 'end')
+        throw new QuestlogError('USAGE', 'a group begins at -o beginning or end, then goes on')
+      return tailAsGroup(args, args.group, {
+        begin: start.kind,
+        countMax,
+        follow: args.exit !== true,
+        format,
+      })
+    }
     const only =
       args.partition === undefined ? undefined : parseWhole(args.partition, '--partition', 0)
+    if (args.broker !== undefined)
+      return tailBroker(args, { start, only, countMax, format, follow: args.exit !== true })
     const reader = new LogReader(realFiles, join(requireData(args.data), 'log'))
     try {
       const topic = requireTopic(await reader.topics(), args.topic)
@@ -39,7 +66,6 @@ export const tailCommand = defineCommand({
           'USAGE',
           `topic "${topic.name}" has ${topic.partitions} partitions, from 0 on: there is no ${only}`,
         )
-      const toJson = args.json === true
       await tailTopic({
         reader,
         clock: realClock,
@@ -48,10 +74,7 @@ export const tailCommand = defineCommand({
         start,
         countMax,
         follow: args.exit !== true,
-        format: (partition, record) =>
-          toJson
-            ? Buffer.from(formatRecordJson(topic.name, partition, record))
-            : (record.value ?? Buffer.alloc(0)),
+        format,
         write: writeOut,
         reachedEnd: printWord,
       })
@@ -61,6 +84,58 @@ export const tailCommand = defineCommand({
     }
   },
 })
+
+interface BrokerWords {
+  readonly topic: string
+  readonly data?: string | undefined
+  readonly broker?: string | undefined
+}
+
+/** From another broker than the running questlog, whose files are read directly. */
+async function tailBroker(
+  args: BrokerWords,
+  options: Pick<ConsumeOptions, 'start' | 'only' | 'countMax' | 'follow' | 'format'>,
+): Promise<number> {
+  const client = await openBroker(args)
+  try {
+    await consumeTopic({
+      ...options,
+      client,
+      topic: args.topic,
+      write: writeOut,
+      reachedEnd: printWord,
+    })
+    return exitCodes.ok
+  } finally {
+    await client.close()
+  }
+}
+
+async function tailAsGroup(
+  args: BrokerWords,
+  group: string,
+  options: Pick<GroupTailOptions, 'begin' | 'countMax' | 'follow' | 'format'>,
+): Promise<number> {
+  const interrupted = new AbortController()
+  process.once('SIGINT', () => interrupted.abort())
+  process.once('SIGTERM', () => interrupted.abort())
+  const client = await openBroker(args)
+  try {
+    await tailGroup({
+      ...options,
+      client,
+      clock: realClock,
+      group,
+      topic: args.topic,
+      write: writeOut,
+      reachedEnd: printWord,
+      signal: interrupted.signal,
+    })
+    return interrupted.signal.aborted ? exitCodes.interrupted : exitCodes.ok
+  } finally {
+    await client.close()
+  }
+}
 
 function parseStart(text: string): TailStart {
   if (text === 'beginning' || text === 'end') return { kind: text }

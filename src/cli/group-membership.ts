@@ -1,0 +1,221 @@
+import type { Clock } from '../core/clock.ts'
+import type { KafkaClient } from '../kafka/client.ts'
+import { kafkaErrors } from '../kafka/error-codes.ts'
+import { Reader, Writer } from '../kafka/wire.ts'
+import { brokerError, fetchPartitions, versions } from './broker.ts'
+
+const sessionTimeoutMs = 10_000
+const heartbeatIntervalMs = 2_000
+const rebalanceTimeoutMs = 30_000
+const protocolType = 'consumer'
+/** Each member gets a run of neighbouring partitions; every client knows this assignor. */
+const protocolName = 'range'
+
+/** A member must join again. */
+const rejoinCodes: ReadonlySet<number> = new Set([
+  kafkaErrors.rebalanceInProgress,
+  kafkaErrors.illegalGeneration,
+  kafkaErrors.unknownMemberId,
+])
+
+/** Membership of a consumer group that reads one topic (classic protocol). */
+export class GroupMembership {
+  readonly #client: KafkaClient
+  readonly #clock: Clock
+  readonly #group: string
+  readonly #topic: string
+  #memberId = ''
+  #generationId = -1
+  #heartbeatAtMs = 0
+  #partitions: readonly number[] = []
+
+  constructor(parts: {
+    readonly client: KafkaClient
+    readonly clock: Clock
+    readonly group: string
+    readonly topic: string
+  }) {
+    this.#client = parts.client
+    this.#clock = parts.clock
+    this.#group = parts.group
+    this.#topic = parts.topic
+  }
+
+  /** The partitions that this member reads since it last joined. */
+  get partitions(): readonly number[] {
+    return this.#partitions
+  }
+
+  /** Joins the group, or joins it again, and resolves with the partitions that it is to read. */
+  async join(): Promise<readonly number[]> {
+    for (;;) {
+      const answer = await this.#client.request(
+        'joinGroup',
+        versions.joinGroup,
+        {
+          groupId: this.#group,
+          sessionTimeoutMs,
+          rebalanceTimeoutMs,
+          memberId: this.#memberId,
+          protocolType,
+          protocols: [{ name: protocolName, metadata: encodeSubscription(this.#topic) }],
+        },
+        rebalanceTimeoutMs + sessionTimeoutMs,
+      )
+      if (answer.errorCode === kafkaErrors.memberIdRequired) this.#memberId = answer.memberId
+      else if (answer.errorCode === kafkaErrors.unknownMemberId) this.#memberId = ''
+      else if (answer.errorCode !== 0 && !rejoinCodes.has(answer.errorCode))
+        throw brokerError(answer.errorCode, `group "${this.#group}" can't be joined`)
+      else if (answer.errorCode === 0) {
+        this.#memberId = answer.memberId
+        this.#generationId = answer.generationId
+        const members = answer.members.map(({ memberId }) => memberId)
+        const isLeader = answer.leader === answer.memberId
+        const assigned = await this.#sync(isLeader ? members : [])
+        if (assigned !== undefined) return assigned
+      }
+    }
+  }
+
+  /** Undefined when the group began to join anew meanwhile. */
+  async #sync(members: readonly string[]): Promise<readonly number[] | undefined> {
+    const partitions =
+      members.length === 0 ? [] : await fetchPartitions(this.#client, this.#topic, false)
+    const answer = await this.#client.request(
+      'syncGroup',
+      versions.syncGroup,
+      {
+        groupId: this.#group,
+        generationId: this.#generationId,
+        memberId: this.#memberId,
+        assignments: assignRanges(members, partitions).map((assigned) => ({
+          memberId: assigned.memberId,
+          assignment: encodeAssignment(this.#topic, assigned.partitions),
+        })),
+      },
+      rebalanceTimeoutMs + sessionTimeoutMs,
+    )
+    if (rejoinCodes.has(answer.errorCode)) return undefined
+    if (answer.errorCode !== 0)
+      throw brokerError(answer.errorCode, `group "${this.#group}" gave no assignment`)
+    this.#heartbeatAtMs = this.#clock.monotonicMs() + heartbeatIntervalMs
+    this.#partitions = decodeAssignment(answer.assignment, this.#topic)
+    return this.#partitions
+  }
+
+  /** Says now and then that the member is alive; false when it must join again. */
+  async isCurrent(): Promise<boolean> {
+    if (this.#clock.monotonicMs() < this.#heartbeatAtMs) return true
+    const { errorCode } = await this.#client.request('heartbeat', versions.heartbeat, this.#claim())
+    this.#heartbeatAtMs = this.#clock.monotonicMs() + heartbeatIntervalMs
+    if (errorCode === 0) return true
+    if (rejoinCodes.has(errorCode)) return false
+    throw brokerError(errorCode, `group "${this.#group}" does not know this member`)
+  }
+
+  /** The offsets that the group has committed for these partitions; -1 where it has none. */
+  async committed(partitions: readonly number[]): Promise<ReadonlyMap<number, number>> {
+    const answer = await this.#client.request('offsetFetch', versions.offsetFetch, {
+      groupId: this.#group,
+      topics: [{ name: this.#topic, partitionIndexes: partitions }],
+    })
+    if (answer.errorCode !== 0)
+      throw brokerError(answer.errorCode, `group "${this.#group}" has no offsets`)
+    const found = answer.topics.flatMap((topic) => topic.partitions)
+    return new Map(found.map((each) => [each.partitionIndex, each.committedOffset]))
+  }
+
+  /** Commits up to where each partition was read; false when the member must join again first. */
+  async commit(offsets: ReadonlyMap<number, number>): Promise<boolean> {
+    if (offsets.size === 0) return true
+    const answer = await this.#client.request('offsetCommit', versions.offsetCommit, {
+      ...this.#claim(),
+      generationIdOrMemberEpoch: this.#generationId,
+      topics: [
+        {
+          name: this.#topic,
+          partitions: [...offsets].map(([partitionIndex, committedOffset]) => ({
+            partitionIndex,
+            committedOffset,
+            committedMetadata: null,
+          })),
+        },
+      ],
+    })
+    const codes = answer.topics.flatMap((topic) => topic.partitions.map((each) => each.errorCode))
+    const failed = codes.find((code) => code !== 0)
+    if (failed === undefined) return true
+    if (rejoinCodes.has(failed)) return false
+    throw brokerError(failed, `group "${this.#group}" did not take the offsets`)
+  }
+
+  /** Leaves, so that the others need not wait for the session to end. */
+  async leave(): Promise<void> {
+    if (this.#memberId === '') return
+    await this.#client.request('leaveGroup', versions.leaveGroup, {
+      groupId: this.#group,
+      members: [{ memberId: this.#memberId }],
+    })
+  }
+
+  #claim() {
+    return {
+      groupId: this.#group,
+      generationId: this.#generationId,
+      memberId: this.#memberId,
+    }
+  }
+}
+
+/** Runs of neighbouring partitions, the first members one more where they do not divide evenly. */
+export function assignRanges(
+  members: readonly string[],
+  partitions: readonly number[],
+): { memberId: string; partitions: readonly number[] }[] {
+  const sorted = members.toSorted()
+  let from = 0
+  return sorted.map((memberId, index) => {
+    const count =
+      Math.floor(partitions.length / sorted.length) +
+      (index < partitions.length % sorted.length ? 1 : 0)
+    from += count
+    return { memberId, partitions: partitions.slice(from - count, from) }
+  })
+}
+
+// ConsumerProtocolSubscription and ConsumerProtocolAssignment, version 0 (public protocol guide).
+
+function encodeSubscription(topic: string): Buffer {
+  const writer = new Writer()
+  writer.int16(0)
+  writer.int32(1)
+  writer.string(topic, false)
+  writer.int32(-1) // user data
+  return Buffer.concat(writer.chunks())
+}
+
+function encodeAssignment(topic: string, partitions: readonly number[]): Buffer {
+  const writer = new Writer()
+  writer.int16(0)
+  writer.int32(1)
+  writer.string(topic, false)
+  writer.int32(partitions.length)
+  for (const partition of partitions) writer.int32(partition)
+  writer.int32(-1) // user data
+  return Buffer.concat(writer.chunks())
+}
+
+function decodeAssignment(bytes: Buffer, topic: string): readonly number[] {
+  if (bytes.length === 0) return []
+  const reader = new Reader(bytes)
+  reader.int16() // version: later ones add fields at the end
+  const assigned: number[] = []
+  for (let topics = reader.int32(); topics > 0; topics--) {
+    const name = reader.text(reader.stringLength(false))
+    for (let count = reader.int32(); count > 0; count--) {
+      const partition = reader.int32()
+      if (name === topic) assigned.push(partition)
+    }
+  }
+  return assigned
+}
