@@ -237,8 +237,7 @@ export class Writer {
   }
 
   bool(value: boolean): void {
-    const at = this.#room(1)
-    this.#chunk[at] = value ? 1 : 0
+    this.#byte(value ? 1 : 0)
   }
 
   /** @throws QuestlogError INTERNAL for a text that is not 32 hexadecimal digits and dashes. */
@@ -252,10 +251,10 @@ export class Writer {
   unsignedVarint(value: number): void {
     let rest = value
     while (rest >= 0x80) {
-      this.#chunk[this.#room(1)] = (rest % 0x80) + 0x80
+      this.#byte((rest % 0x80) + 0x80)
       rest = Math.floor(rest / 0x80)
     }
-    this.#chunk[this.#room(1)] = rest
+    this.#byte(rest)
   }
 
   /** -1 is null. */
@@ -294,6 +293,11 @@ export class Writer {
     this.#close()
     this.#done.push(bytes)
     this.#doneBytes += bytes.length
+  }
+
+  #byte(value: number): void {
+    const at = this.#room(1) // may begin a new chunk
+    this.#chunk[at] = value
   }
 
   #room(length: number): number {
