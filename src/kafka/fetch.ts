@@ -1,0 +1,218 @@
+import type { Clock } from '../core/clock.ts'
+import type { Advances } from './advances.ts'
+import type { RequestOf, ResponseOf } from './apis.ts'
+import type { BrokerCounters } from './broker-counters.ts'
+import type { BrokerLog } from './broker-log.ts'
+import type { ByteBudget } from './byte-budget.ts'
+import { kafkaErrors } from './error-codes.ts'
+import { PartitionFetch } from './fetch-partition.ts'
+import type { ClientConnection, Handler, RequestContext } from './handler.ts'
+import { checkPartitionCount } from './partition-count.ts'
+import type { RareLog } from './rare-log.ts'
+import type { TopicNames } from './topic-names.ts'
+
+export interface FetchParts {
+  readonly log: Pick<BrokerLog, 'partition'>
+  readonly names: TopicNames
+  readonly advances: Advances
+  readonly clock: Clock
+  readonly counters: BrokerCounters
+  readonly rareLog: RareLog
+  /** Memory for answers to Fetch. */
+  readonly budget: ByteBudget
+}
+
+type FetchRequest = RequestOf<'fetch'>
+type FetchResponse = ResponseOf<'fetch'>
+
+/** One answer holds no more, whatever the request allows; Kafka's own limit (fetch.max.bytes of a broker). */
+const answerBytesMax = 55 * 1024 * 1024
+/** An answer begins when there is memory for this much of it. */
+const answerBytesLeast = 64 * 1024
+const waitMsMax = 60_000
+/** Who wants more than a byte is not woken for each record. */
+const gatherMs = 5
+const byIdFrom = 13
+const readCommitted = 1
+
+/**
+ * Fetch 4 to 17 (KIP-74, KIP-98, KIP-227, KIP-392, KIP-516, KIP-903): record batches as they lie in the segments. Waits up to `maxWaitMs` until there are `minBytes`, an error, or
+ * the broker stops. The first batch is given also when it is larger than the limits (KIP-74). Sessions are not kept: the answer's session id is 0, and clients send
+ * every partition again. Which partition comes first changes from request to request, so that a full answer does not starve the others. Of one connection one answer
+ * is made at a time, and none while there is no memory for it.
+ */
+export function fetchHandler(parts: FetchParts): Handler<'fetch'> {
+  const fetches = new Fetches(parts)
+  return {
+    api: 'fetch',
+    minVersion: 4,
+    maxVersion: 17,
+    handle: (request, context) => fetches.fetch(request, context),
+  }
+}
+
+class Fetches {
+  readonly #parts: FetchParts
+  /** Settles when the last answer to Fetch has left a connection. */
+  readonly #leaving = new WeakMap<ClientConnection, Promise<void>>()
+  #turn = 0
+
+  constructor(parts: FetchParts) {
+    this.#parts = parts
+  }
+
+  async fetch(request: FetchRequest, context: RequestContext): Promise<FetchResponse> {
+    const sessionProblem = checkSession(request)
+    if (sessionProblem !== undefined) return { errorCode: sessionProblem, responses: [] }
+    const partitions = this.#plan(request, context.apiVersion)
+    const { connection, onSent } = context
+    const before = this.#leaving.get(connection)
+    let left = () => {}
+    const leaves = new Promise<void>((resolve) => (left = resolve))
+    this.#leaving.set(connection, leaves)
+    onSent?.(left)
+    try {
+      await before
+      await this.#fill(partitions.flat(), request, context)
+    } finally {
+      if (onSent === undefined) left()
+    }
+    return { responses: describe(request, partitions, context.apiVersion) }
+  }
+
+  /** The wanted partitions, topic by topic as in the request. */
+  #plan(request: FetchRequest, apiVersion: number): PartitionFetch[][] {
+    checkPartitionCount(request.topics.map(({ partitions }) => partitions.length))
+    const { log, names, rareLog } = this.#parts
+    const isolation = request.isolationLevel === readCommitted ? 'committed' : 'uncommitted'
+    return request.topics.map(({ topic, topicId, partitions }) => {
+      const name = apiVersion < byIdFrom ? topic : names.nameOf(topicId)
+      const missing =
+        apiVersion < byIdFrom ? kafkaErrors.unknownTopicOrPartition : kafkaErrors.unknownTopicId
+      return partitions.map(
+        (wanted) => new PartitionFetch({ log, rareLog, isolation, missing, name, wanted }),
+      )
+    })
+  }
+
+  /** Reads, and waits until it is enough. */
+  async #fill(
+    partitions: readonly PartitionFetch[],
+    request: FetchRequest,
+    { connection, onSent }: RequestContext,
+  ): Promise<void> {
+    const { clock, budget, counters } = this.#parts
+    const untilMs = clock.monotonicMs() + Math.min(waitMsMax, Math.max(0, request.maxWaitMs))
+    const deadline = new Deadline(clock, untilMs, connection.closed)
+    let held = 0
+    try {
+      for (;;) {
+        held += await this.#read(partitions, request.maxBytes, deadline.signal)
+        const bytes = partitions.reduce((sum, { bytes: read }) => sum + read, 0)
+        const failed = partitions.some(({ errorCode }) => errorCode !== kafkaErrors.none)
+        const isEnough = failed || bytes >= request.minBytes
+        if (isEnough || deadline.signal.aborted || clock.monotonicMs() >= untilMs) {
+          counters.recordBytesOut += bytes
+          return
+        }
+        await this.#waitForMore(partitions, bytes > 0, deadline.signal)
+        budget.release(held)
+        held = 0
+      }
+    } finally {
+      deadline.clear()
+      const release = () => budget.release(held)
+      if (onSent === undefined) release()
+      else onSent(release)
+    }
+  }
+
+  /** One pass over the partitions; gives the bytes of memory that it took. */
+  async #read(
+    partitions: readonly PartitionFetch[],
+    maxBytes: number,
+    signal: AbortSignal,
+  ): Promise<number> {
+    const { budget } = this.#parts
+    for (const partition of partitions) partition.look()
+    const readable = partitions.filter(({ isReadable }) => isReadable)
+    if (readable.length === 0) return 0
+    const asked = readable.reduce((sum, { bytesMax }) => sum + bytesMax, 0)
+    const most = Math.max(1, Math.min(maxBytes, asked, answerBytesMax))
+    const granted = await budget.take(Math.min(most, answerBytesLeast), most, signal)
+    if (granted === 0) return 0
+    const first = this.#turn++ % readable.length
+    let read = 0
+    for (const partition of [...readable.slice(first), ...readable.slice(0, first)]) {
+      if (read > 0 && read >= granted) break
+      read += await partition.read(granted - read, read === 0)
+    }
+    if (read > granted) budget.add(read - granted)
+    else budget.release(granted - read)
+    return read
+  }
+
+  /** Resolves when there may be more to read than before. */
+  async #waitForMore(
+    partitions: readonly PartitionFetch[],
+    hasSome: boolean,
+    signal: AbortSignal,
+  ): Promise<void> {
+    if (signal.aborted) return
+    const { advances, clock } = this.#parts
+    const places = partitions.flatMap(({ place }) => (place === undefined ? [] : [place]))
+    await new Promise<void>((resolve) => {
+      const done = () => {
+        unwatch()
+        signal.removeEventListener('abort', done)
+        resolve()
+      }
+      const unwatch = advances.watch(places, done)
+      signal.addEventListener('abort', done, { once: true })
+      // What came between the last look and now woke nobody.
+      if (partitions.some((partition) => partition.hasMoved())) done()
+    })
+    if (hasSome) await clock.sleep(gatherMs, signal)
+  }
+}
+
+/** A signal that aborts at a time, or with another. */
+class Deadline {
+  readonly #over = new AbortController()
+  readonly #early: AbortSignal
+  readonly #abort = () => this.#over.abort()
+  readonly #unneeded = new AbortController()
+
+  constructor(clock: Clock, untilMs: number, early: AbortSignal) {
+    this.#early = early
+    if (early.aborted) this.#abort()
+    early.addEventListener('abort', this.#abort, { once: true })
+    void clock.sleep(untilMs - clock.monotonicMs(), this.#unneeded.signal).then(this.#abort)
+  }
+
+  get signal(): AbortSignal {
+    return this.#over.signal
+  }
+
+  clear(): void {
+    this.#early.removeEventListener('abort', this.#abort)
+    this.#unneeded.abort()
+  }
+}
+
+/** Clients start or end a session with id 0; any other is unknown here (KIP-227). */
+function checkSession({ sessionId, sessionEpoch }: FetchRequest): number | undefined {
+  if (sessionId !== 0) return kafkaErrors.fetchSessionIdNotFound
+  return sessionEpoch > 0 ? kafkaErrors.invalidFetchSessionEpoch : undefined
+}
+
+function describe(
+  { topics }: FetchRequest,
+  partitions: readonly (readonly PartitionFetch[])[],
+  apiVersion: number,
+): FetchResponse['responses'] {
+  return topics.map(({ topic, topicId }, index) => ({
+    ...(apiVersion < byIdFrom ? { topic } : { topicId }),
+    partitions: (partitions[index] ?? []).map((partition) => partition.answer()),
+  }))
+}
