@@ -5,8 +5,10 @@ import { QuestlogError, systemErrorCode } from '../core/errors.ts'
 import type { Files } from '../core/files.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Settings } from '../core/settings.ts'
+import { PartitionFetch } from './fetch.ts'
 import { metaPath, partitionFolder, topicOfFolder, watermarkPath } from './layout.ts'
 import { MetaFile, type StoredTopic } from './meta.ts'
+import { OpenSegments } from './open-segments.ts'
 import { Partition } from './partition.ts'
 import { partitionForKey } from './partitioner.ts'
 import type {
@@ -117,6 +119,9 @@ export async function openEventLog(options: EventLogOptions): Promise<EventLog> 
   }
 }
 
+/** Segments that are kept open for consumers. */
+const openSegmentsMax = 64
+
 const unusableCodes = new Set(['EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'ENOSPC'])
 
 interface LiveTopic {
@@ -133,6 +138,9 @@ class OpenLog implements EventLog {
   readonly #meta: MetaFile
   readonly #watermark: WatermarkWriter
   readonly #live = new Map<string, LiveTopic>()
+  /** What consumers read. */
+  readonly #segments: OpenSegments
+  readonly #listeners = new Set<{ listener: (topic: string, partition: number) => void }>()
   #creating: Promise<unknown> = Promise.resolve()
   #closing = false
   #closed: Promise<void> | undefined
@@ -149,6 +157,7 @@ class OpenLog implements EventLog {
     this.incarnation = incarnation
     this.#meta = meta
     this.#watermark = watermark
+    this.#segments = new OpenSegments(options.files, openSegmentsMax)
   }
 
   static async open(options: EventLogOptions): Promise<EventLog> {
@@ -245,7 +254,13 @@ class OpenLog implements EventLog {
 
   async removeSegments(topicId: string, partition: number, belowOffset: number): Promise<number> {
     const live = [...this.#live.values()].find(({ topic }) => topic.id === topicId)
-    return (await live?.partitions[partition]?.remove(belowOffset)) ?? 0
+    const found = live?.partitions[partition]
+    if (live === undefined || found === undefined) return 0
+    const count = await found.remove(belowOffset)
+    // As long as a file is open, the disk does not get its room back.
+    const folder = partitionFolder(this.#options.folder, live.topic.name, partition)
+    await this.#segments.dropBelow(folder, found.watermark().startOffset)
+    return count
   }
 
   #checkTaken(name: string, partitions: number): void {
@@ -291,6 +306,7 @@ class OpenLog implements EventLog {
         const publish = (watermark: PartitionWatermark) => {
           this.#watermark.set(watermark)
           this.#watermark.publish()
+          this.#advanced(topic.name, partition)
         }
         const folder = partitionFolder(this.#options.folder, topic.name, partition)
         const own = { topic, partition, folder, onCommit, publish }
@@ -344,12 +360,26 @@ class OpenLog implements EventLog {
     throw notYet()
   }
 
-  partition(_topic: string, _partition: number): PartitionView | undefined {
-    throw notYet()
+  partition(topic: string, partition: number): PartitionView | undefined {
+    const live = this.#live.get(topic)
+    const found = live?.partitions[partition]
+    if (live === undefined || found === undefined) return undefined
+    return new PartitionFetch(this.#options.files, this.#segments, {
+      folder: partitionFolder(this.#options.folder, topic, partition),
+      topicName: topic,
+      partition: found,
+      abortedIn: () => [],
+    })
   }
 
-  onAdvance(_listener: (topic: string, partition: number) => void): () => void {
-    throw notYet()
+  onAdvance(listener: (topic: string, partition: number) => void): () => void {
+    const entry = { listener } // the same function may be given twice
+    this.#listeners.add(entry)
+    return () => void this.#listeners.delete(entry)
+  }
+
+  #advanced(topic: string, partition: number): void {
+    for (const { listener } of this.#listeners) listener(topic, partition)
   }
 
   async addPartitions(): Promise<Topic> {
@@ -384,6 +414,7 @@ class OpenLog implements EventLog {
     await this.#creating
     const partitions = [...this.#live.values()].flatMap((live) => live.partitions)
     await Promise.all(partitions.map((partition) => partition.close()))
+    await this.#segments.close()
     this.#watermark.close()
     await this.#meta.close()
   }

@@ -1,4 +1,6 @@
+import { basename, dirname } from 'node:path'
 import type { Files, ReadFile } from '../core/files.ts'
+import { baseOffsetOf } from './layout.ts'
 import type { SegmentIndex } from './segment-index.ts'
 
 /** A segment that is open for reading, with what is known of its batch boundaries. */
@@ -59,6 +61,12 @@ export class OpenSegments {
   /** Closes what is open in a folder; the next use opens it anew. */
   async forget(folder: string): Promise<void> {
     await this.drop([...this.#entries.keys()].filter((path) => path.startsWith(`${folder}/`)))
+  }
+
+  /** Closes the segments of a folder that begin below an offset. */
+  async dropBelow(folder: string, offset: number): Promise<void> {
+    const paths = [...this.#entries.keys()].filter((path) => dirname(path) === folder)
+    await this.drop(paths.filter((path) => baseOffsetOf(basename(path)) < offset))
   }
 
   async close(): Promise<void> {

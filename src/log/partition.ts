@@ -16,7 +16,7 @@ import {
 import type { Appended, NewRecord, PartitionState, PartitionWatermark, Topic } from './record.ts'
 import type { RecoveredPartition } from './recovery.ts'
 import { countDue, countRecords, retentionLimits, unlinkIndex, unlinkSegment } from './retention.ts'
-import type { SegmentExtent } from './segment-index.ts'
+import type { SegmentExtent, SegmentIndex } from './segment-index.ts'
 import { SegmentWriter } from './segment-writer.ts'
 import { topicNumber } from './topic.ts'
 
@@ -91,6 +91,16 @@ export class Partition {
   /** Why it takes no appends until the next start; null when it does. */
   get offline(): string | null {
     return this.#offline
+  }
+
+  /** The sealed segments, oldest first. */
+  get sealed(): readonly SegmentExtent[] {
+    return this.#writer.sealed
+  }
+
+  /** The index of the segment that takes appends; it grows with it. */
+  get activeIndex(): SegmentIndex {
+    return this.#writer.activeIndex
   }
 
   /** Goes on with other configs of the topic. */

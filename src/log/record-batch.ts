@@ -21,8 +21,9 @@ const decompressedBytesMax = 256 * 1024 * 1024
 const magicOffset = 16
 const currentMagic = 2
 const crcStart = 21
-const compressionMask = 0x07
-const logAppendTimeBit = 0x08
+export const compressionMask = 0x07
+export const logAppendTimeBit = 0x08
+export const transactionalBit = 0x10
 /** The batch holds markers of transactions, no events. */
 export const controlBit = 0x20
 /** Varints around a record's payload: length 5, attributes 1, timestampDelta 10, offsetDelta 5. */
@@ -38,6 +39,8 @@ export interface RecordBatch {
   readonly maxTimestampMs: number
   /** Bits 0-2 compression, bit 3 LogAppendTime, bit 4 transactional, bit 5 control. */
   readonly attributes: number
+  /** Of an idempotent or transactional producer; -1 without one. */
+  readonly producerId: number
   /** The whole batch as it lies on disk. */
   readonly bytes: Buffer
 }
@@ -119,7 +122,7 @@ export function encodeBatch(baseOffset: number, groups: readonly RecordGroup[]):
   bytes.writeInt16BE(-1, 51) // producerEpoch
   bytes.writeInt32BE(-1, 53) // baseSequence
   bytes.writeInt32BE(count, 57)
-  bytes.writeUInt32BE(crc32c(bytes.subarray(crcStart)), 17)
+  sealBatch(bytes)
   return {
     baseOffset,
     nextOffset: baseOffset + count,
@@ -127,6 +130,7 @@ export function encodeBatch(baseOffset: number, groups: readonly RecordGroup[]):
     baseTimestampMs,
     maxTimestampMs,
     attributes: 0,
+    producerId: -1,
     bytes,
   }
 }
@@ -152,19 +156,48 @@ export function decodeBatch(bytes: Buffer, expectedOffset: number): RecordBatch 
   if (bytes.length < batchOverheadBytes || batchBytesAt(bytes, 0) !== bytes.length) return undefined
   if (bytes[magicOffset] !== currentMagic || bytes.readInt32BE(12) !== 0) return undefined
   if (readInt64(bytes, 0) !== expectedOffset) return undefined
-  if (crc32c(bytes.subarray(crcStart)) !== bytes.readUInt32BE(17)) return undefined
+  if (!isIntact(bytes)) return undefined
   const recordCount = bytes.readInt32BE(57)
   // Offsets are counted as records everywhere, so a batch with holes is none of ours.
   if (recordCount < 1 || bytes.readInt32BE(23) !== recordCount - 1) return undefined
+  return batchIn(bytes)
+}
+
+/** The batch that `bytes` hold exactly, when that is known to be a good one. */
+export function batchIn(bytes: Buffer): RecordBatch {
+  const baseOffset = readInt64(bytes, 0)
+  const recordCount = bytes.readInt32BE(57)
   return {
-    baseOffset: expectedOffset,
-    nextOffset: expectedOffset + recordCount,
+    baseOffset,
+    nextOffset: baseOffset + recordCount,
     recordCount,
     baseTimestampMs: readInt64(bytes, 27),
     maxTimestampMs: readInt64(bytes, 35),
     attributes: bytes.readInt16BE(21),
+    producerId: readInt64(bytes, 43),
     bytes,
   }
+}
+
+/** Epoch and first sequence number of a batch that has a producer. */
+export function sequenceOf({ bytes }: RecordBatch): { epoch: number; firstSequence: number } {
+  return { epoch: bytes.readInt16BE(51), firstSequence: bytes.readInt32BE(53) }
+}
+
+/** Writes the offset in that the log gives a batch, and the epoch of its leader: the two fields before the CRC that a broker sets. */
+export function placeBatch(bytes: Buffer, baseOffset: number): void {
+  writeInt64(bytes, 0, baseOffset)
+  bytes.writeInt32BE(0, 12)
+}
+
+/** Writes the CRC of a batch whose fields were changed. */
+export function sealBatch(bytes: Buffer): void {
+  bytes.writeUInt32BE(crc32c(bytes.subarray(crcStart)), 17)
+}
+
+/** Whether the CRC of a batch fits its bytes. */
+export function isIntact(bytes: Buffer): boolean {
+  return crc32c(bytes.subarray(crcStart)) === bytes.readUInt32BE(17)
 }
 
 /**
@@ -172,7 +205,12 @@ export function decodeBatch(bytes: Buffer, expectedOffset: number): RecordBatch 
  * EVENT_MALFORMED when the CRC is right but the records are not (a client wrote them so); FORMAT_UNKNOWN for a codec other than none and gzip; EVENT_TOO_LARGE beyond 256 MiB decompressed.
  */
 export function decodeRecords(batch: RecordBatch): LogRecord[] {
-  const cursor = new Cursor(recordBytes(batch), batch.baseOffset)
+  return decodeRecordsWithin(batch, decompressedBytesMax)
+}
+
+/** `decodeRecords` with another limit: EVENT_TOO_LARGE beyond `bytesMax` decompressed. */
+export function decodeRecordsWithin(batch: RecordBatch, bytesMax: number): LogRecord[] {
+  const cursor = new Cursor(recordBytes(batch, bytesMax), batch.baseOffset)
   const appendTime = (batch.attributes & logAppendTimeBit) !== 0
   const records: LogRecord[] = []
   for (let index = 0; index < batch.recordCount; index++) {
@@ -193,7 +231,7 @@ export function decodeRecords(batch: RecordBatch): LogRecord[] {
   return records
 }
 
-function recordBytes(batch: RecordBatch): Buffer {
+function recordBytes(batch: RecordBatch, bytesMax: number): Buffer {
   const bytes = batch.bytes.subarray(batchOverheadBytes)
   const codec = batch.attributes & compressionMask
   if (codec === 0) return bytes
@@ -204,12 +242,12 @@ function recordBytes(batch: RecordBatch): Buffer {
       { offset: batch.baseOffset, codec },
     )
   try {
-    return gunzipSync(bytes, { maxOutputLength: decompressedBytesMax })
+    return gunzipSync(bytes, { maxOutputLength: bytesMax })
   } catch (error) {
     const tooLarge = error instanceof RangeError
     throw new QuestlogError(
       tooLarge ? 'EVENT_TOO_LARGE' : 'EVENT_MALFORMED',
-      `the record batch at offset ${batch.baseOffset} ${tooLarge ? `has more than ${decompressedBytesMax} bytes when decompressed` : 'is not valid gzip'}`,
+      `the record batch at offset ${batch.baseOffset} ${tooLarge ? `has more than ${bytesMax} bytes when decompressed` : 'is not valid gzip'}`,
       { offset: batch.baseOffset },
       { cause: error },
     )

@@ -20,6 +20,8 @@ export interface SegmentExtent {
   readonly lastTimestampMs: number
   /** Largest `maxTimestamp` of a batch that holds events; -1 when there is none, Infinity when it is not known. */
   readonly maxTimestampMs: number
+  /** Whether a batch has a producer: idempotent, transactional or the marker of a transaction. */
+  readonly hasProducers: boolean
   /** When the last batch was written, by the clock of the log and never that of a client; -1 when that is not known. */
   readonly writtenAtMs: number
 }
@@ -27,12 +29,13 @@ export interface SegmentExtent {
 const entryEveryBytes = 4096
 const magicText = 'QLIX'
 const currentVersion = 3
-const headerBytes = 60
+const headerBytes = 64
 const entryBytes = 16
-/** Version 2 did not know times of batches other than the last. */
+/** Version 2 did not know times of batches other than the last, and there were no producers. */
 const headerBytesBefore = 52
 const entryBytesBefore = 8
 const crcBytes = 4
+const producersFlag = 1
 
 /**
  * Where batches of one segment start: an entry about every 4 KiB, and the exact end of what is known. It grows batch by batch, in the order of the file.
@@ -45,6 +48,7 @@ export class SegmentIndex implements SegmentExtent {
   /** For each entry the largest time before it; without them nothing is known of times but the last. */
   readonly #timesBefore: number[] = []
   #hasTimes = true
+  #hasProducers = false
   #endOffset: number
   #endPosition = 0
   #firstTimestampMs = -1
@@ -73,6 +77,10 @@ export class SegmentIndex implements SegmentExtent {
     return this.#hasTimes ? this.#maxTimestampMs : Infinity
   }
 
+  get hasProducers(): boolean {
+    return this.#hasProducers
+  }
+
   /** `baseTimestamp` of the first batch; -1 when there is none, or when the index was read from a file. */
   get firstTimestampMs(): number {
     return this.#firstTimestampMs
@@ -89,9 +97,10 @@ export class SegmentIndex implements SegmentExtent {
 
   /** The ends without the entries, for keeping. */
   get extent(): SegmentExtent {
-    const { baseOffset, endOffset, endPosition, lastTimestampMs, maxTimestampMs, writtenAtMs } =
-      this
-    return { baseOffset, endOffset, endPosition, lastTimestampMs, maxTimestampMs, writtenAtMs }
+    const { baseOffset, endOffset, endPosition, hasProducers } = this
+    const { lastTimestampMs, maxTimestampMs, writtenAtMs } = this
+    const times = { lastTimestampMs, maxTimestampMs, writtenAtMs }
+    return { baseOffset, endOffset, endPosition, hasProducers, ...times }
   }
 
   /** Whether the other index says the same of the same bytes, as far as both know. */
@@ -101,6 +110,7 @@ export class SegmentIndex implements SegmentExtent {
       this.#endOffset === other.#endOffset &&
       this.#endPosition === other.#endPosition &&
       this.#lastTimestampMs === other.#lastTimestampMs &&
+      this.#hasProducers === other.#hasProducers &&
       (!this.#hasTimes || !other.#hasTimes || this.#sameTimes(other)) &&
       isDeepStrictEqual(this.#offsets, other.#offsets) &&
       isDeepStrictEqual(this.#positions, other.#positions)
@@ -123,6 +133,7 @@ export class SegmentIndex implements SegmentExtent {
       this.#positions.push(position)
       this.#timesBefore.push(this.#maxTimestampMs)
     }
+    if (batch.producerId >= 0) this.#hasProducers = true
     if (this.#endPosition === 0) this.#firstTimestampMs = batch.baseTimestampMs
     this.#endOffset = batch.nextOffset
     this.#endPosition = position + batch.bytes.length
@@ -165,6 +176,7 @@ export class SegmentIndex implements SegmentExtent {
     writeInt64(bytes, 32, this.#lastTimestampMs)
     writeInt64(bytes, 40, this.#writtenAtMs)
     writeInt64(bytes, 48, this.#maxTimestampMs)
+    bytes.writeUInt32BE(this.#hasProducers ? producersFlag : 0, 56)
     bytes.writeUInt32BE(count, headerBytes - 4)
     for (let index = 0, at = headerBytes; index < count; index++, at += entryBytes) {
       bytes.writeUInt32BE((this.#offsets[index] ?? 0) - this.baseOffset, at)
@@ -201,6 +213,7 @@ export class SegmentIndex implements SegmentExtent {
     index.#writtenAtMs = readInt64(bytes, 40)
     index.#hasTimes = isCurrent
     if (isCurrent) index.#maxTimestampMs = readInt64(bytes, 48)
+    index.#hasProducers = isCurrent && (bytes.readUInt32BE(56) & producersFlag) !== 0
     return index
   }
 }

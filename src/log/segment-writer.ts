@@ -66,6 +66,11 @@ export class SegmentWriter {
     return this.#sealed
   }
 
+  /** The index of the segment that takes appends; it grows with it. */
+  get activeIndex(): SegmentIndex {
+    return this.#active.index
+  }
+
   /** First offset that the segments hold. */
   get startOffset(): number {
     return (this.#sealed[0] ?? this.#active.index).baseOffset

@@ -60,6 +60,7 @@ describe('what is due', () => {
     endPosition: bytes,
     lastTimestampMs: 0,
     maxTimestampMs: 0,
+    hasProducers: false,
     writtenAtMs,
   })
   const sealed = [segment(100, 1_000), segment(100, 2_000), segment(100, 3_000)]

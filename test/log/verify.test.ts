@@ -139,7 +139,7 @@ describe('damage', () => {
     const astray = new SegmentIndex(4)
     const zeros = Buffer.alloc(4 * batchBytes)
     const batch = { baseOffset: 4, nextOffset: 9, recordCount: 5, baseTimestampMs: 0 }
-    astray.note({ ...batch, maxTimestampMs: 0, attributes: 0, bytes: zeros }, 0)
+    astray.note({ ...batch, maxTimestampMs: 0, attributes: 0, producerId: -1, bytes: zeros }, 0)
     files.overwrite(indexOf(secondSegment), astray.encode())
     expect((await verify()).damages).toEqual([
       { file: indexOf(secondSegment), position: 0, reason: 'it does not agree with its segment' },
