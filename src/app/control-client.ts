@@ -3,7 +3,7 @@ import { QuestlogError } from '../core/errors.ts'
 import type { Topic } from '../log/record.ts'
 import type { Instance } from './instance.ts'
 import { fromPlainError } from './messages.ts'
-import type { InstanceStatus, PlainError, TopicSpec } from './roles.ts'
+import type { InstanceStatus, PlainError, TopicChange, TopicDeletion, TopicSpec } from './roles.ts'
 
 /** `GET /status` of a running supervisor. NOT_RUNNING when nothing answers. */
 export async function fetchStatus(instance: Instance): Promise<InstanceStatus> {
@@ -16,6 +16,17 @@ export async function fetchTopics(instance: Instance): Promise<readonly Topic[]>
 
 export async function requestTopic(instance: Instance, spec: TopicSpec): Promise<Topic> {
   return (await call(instance, 'POST', '/topics', spec)) as Topic // the same program answers
+}
+
+export async function requestTopicChange(instance: Instance, change: TopicChange): Promise<Topic> {
+  return (await call(instance, 'POST', '/topics/alter', change)) as Topic // the same program answers
+}
+
+export async function requestTopicDeletion(
+  instance: Instance,
+  deletion: TopicDeletion,
+): Promise<void> {
+  await call(instance, 'POST', '/topics/delete', deletion)
 }
 
 /** Stops the instance; `write` takes its lines as they come. Resolves when everything has stopped. */

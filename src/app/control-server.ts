@@ -4,13 +4,15 @@ import type { AddressInfo } from 'node:net'
 import { asQuestlogError, QuestlogError } from '../core/errors.ts'
 import type { Topic } from '../log/record.ts'
 import { toPlainError } from './messages.ts'
-import type { InstanceStatus, TopicSpec } from './roles.ts'
+import type { InstanceStatus, TopicChange, TopicDeletion, TopicSpec } from './roles.ts'
 
 /** What the supervisor does when asked over HTTP by the commands of the same user. */
 export interface ControlHandlers {
   status(): Promise<InstanceStatus>
   listTopics(): Promise<readonly Topic[]>
   createTopic(spec: TopicSpec): Promise<Topic>
+  alterTopic(change: TopicChange): Promise<Topic>
+  deleteTopic(deletion: TopicDeletion): Promise<void>
   /** Stops everything; `write` takes lines for the screen. The server goes on until it is closed. */
   stop(write: (line: string) => void): Promise<void>
 }
@@ -25,7 +27,7 @@ const bodyBytesMax = 64 * 1024
 
 /**
  * HTTP on a free port of 127.0.0.1. Every request needs the token of run/instance.json, which only this user can read, so neither another user nor a web page gets in.
- * `GET /status`, `GET /topics`, `POST /topics`, `POST /stop` (NDJSON lines as they come).
+ * `GET /status`, `GET /topics`, `POST /topics`, `POST /topics/alter`, `POST /topics/delete`, `POST /stop` (NDJSON lines as they come).
  */
 export async function startControl(handlers: ControlHandlers): Promise<ControlServer> {
   const token = randomBytes(24).toString('base64url')
@@ -83,6 +85,15 @@ async function route(
         200,
         await handlers.createTopic((await readJson(request)) as TopicSpec),
       )
+    case 'POST /topics/alter':
+      return sendJson(
+        response,
+        200,
+        await handlers.alterTopic((await readJson(request)) as TopicChange),
+      )
+    case 'POST /topics/delete':
+      await handlers.deleteTopic((await readJson(request)) as TopicDeletion)
+      return sendJson(response, 200, null)
     case 'POST /stop':
       response.setHeader('Content-Type', 'application/x-ndjson')
       await handlers.stop((line) => response.write(`${JSON.stringify({ line })}\n`))

@@ -1,6 +1,13 @@
 import { asQuestlogError, QuestlogError } from '../core/errors.ts'
 import type { Topic } from '../log/record.ts'
-import type { IngestStatus, LakeStatus, PlainError, TopicSpec } from './roles.ts'
+import type {
+  IngestStatus,
+  LakeStatus,
+  PlainError,
+  TopicChange,
+  TopicDeletion,
+  TopicSpec,
+} from './roles.ts'
 
 /** Requests of the supervisor to a child: parameters and result of each. */
 export interface ChildRequests {
@@ -11,14 +18,16 @@ export interface ChildRequests {
   stop: { parameters: Record<never, never>; result: { lines: readonly string[] } }
   createTopic: { parameters: TopicSpec; result: Topic }
   listTopics: { parameters: Record<never, never>; result: readonly Topic[] }
+  alterTopic: { parameters: TopicChange; result: Topic }
+  deleteTopic: { parameters: TopicDeletion; result: null }
 }
 
 export type ChildRequestName = keyof ChildRequests
 
 /** One-way messages of a child. */
 export type ChildNotice =
-  /** It serves on this port. */
-  | { readonly notice: 'ready'; readonly port: number }
+  /** It serves on this port, and Kafka clients on the other (null = not). */
+  | { readonly notice: 'ready'; readonly port: number; readonly brokerPort: number | null }
   /** One line for the screen. */
   | { readonly notice: 'event'; readonly text: string }
   /** It can't start; it exits after this. */

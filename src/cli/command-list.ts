@@ -103,6 +103,16 @@ export const commandGroups: readonly CommandGroup[] = [
         async () => (await import('./commands/topics-describe.ts')).topicsDescribeCommand,
       ),
       row(
+        'topics alter',
+        'change configs of a topic, or add partitions',
+        async () => (await import('./commands/topics-alter.ts')).topicsAlterCommand,
+      ),
+      row(
+        'topics delete',
+        'delete a topic and its records',
+        async () => (await import('./commands/topics-delete.ts')).topicsDeleteCommand,
+      ),
+      row(
         'groups list',
         'the names of all consumer groups',
         async () => (await import('./commands/groups-list.ts')).groupsListCommand,
@@ -146,6 +156,22 @@ export const commandGroups: readonly CommandGroup[] = [
         'doctor',
         'look at everything that a start depends on',
         async () => (await import('./commands/doctor.ts')).doctorCommand,
+      ),
+    ],
+  },
+  {
+    title: 'By the names of other tools, with their usual flags',
+    rows: [
+      row(
+        'kcat',
+        'consume, produce and list as kcat does',
+        async () => (await import('./commands/kcat.ts')).kcatCommand,
+      ),
+      row('kafkacat', 'the same', async () => (await import('./commands/kcat.ts')).kcatCommand),
+      row(
+        'kafka-topics',
+        'topics as kafka-topics.sh has them',
+        async () => (await import('./commands/kafka-topics.ts')).kafkaTopicsCommand,
       ),
     ],
   },

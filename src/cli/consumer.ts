@@ -25,6 +25,7 @@ export interface ConsumeOptions {
   readonly countMax: number
   /** Go on at the end. */
   readonly follow: boolean
+  /** A record as it is printed, with the end of its line. */
   readonly format: (partition: number, record: LogRecord) => Uint8Array
   readonly write: (bytes: Uint8Array) => Promise<void>
   /** One line for standard error at the end of each partition, when not following. */
@@ -32,7 +33,6 @@ export interface ConsumeOptions {
 }
 
 const fetchWaitMs = 500
-const lineFeed = Buffer.from('\n')
 
 /** Prints a topic's records from any broker, without a group. TOPIC_UNKNOWN, OFFSET_OUT_OF_RANGE */
 export async function consumeTopic(options: ConsumeOptions): Promise<void> {
@@ -48,7 +48,7 @@ export async function consumeTopic(options: ConsumeOptions): Promise<void> {
       const { partition, records, nextOffset, endOffset } = read
       const taken = records.slice(0, countMax - count)
       count += taken.length
-      const lines = taken.flatMap((record) => [options.format(partition, record), lineFeed])
+      const lines = taken.map((record) => options.format(partition, record))
       if (lines.length > 0) await options.write(Buffer.concat(lines))
       next.set(partition, nextOffset)
       if (nextOffset < endOffset || options.follow) continue

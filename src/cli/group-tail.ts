@@ -7,7 +7,6 @@ import { GroupMembership } from './group-membership.ts'
 import { endLine } from './tail.ts'
 
 const fetchWaitMs = 500
-const lineFeed = Buffer.from('\n')
 
 export interface GroupTailOptions {
   readonly client: KafkaClient
@@ -19,6 +18,7 @@ export interface GroupTailOptions {
   readonly countMax: number
   /** Go on at the end, until `signal`. */
   readonly follow: boolean
+  /** A record as it is printed, with the end of its line. */
   readonly format: (partition: number, record: LogRecord) => Uint8Array
   readonly write: (bytes: Uint8Array) => Promise<void>
   readonly reachedEnd: (line: string) => void
@@ -86,7 +86,7 @@ async function readGeneration(
     for (const { partition, records, nextOffset, endOffset } of fetched) {
       const taken = records.slice(0, countMax - count)
       count += taken.length
-      const lines = taken.flatMap((record) => [options.format(partition, record), lineFeed])
+      const lines = taken.map((record) => options.format(partition, record))
       if (lines.length > 0) await options.write(Buffer.concat(lines))
       const reached = taken.length < records.length ? (taken.at(-1)?.offset ?? -1) + 1 : nextOffset
       if (reached > (next.get(partition) ?? 0)) progress.set(partition, reached)

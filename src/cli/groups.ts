@@ -103,9 +103,9 @@ export async function resetGroup(
     partitions.map((partition) => {
       const low = first.get(partition) ?? 0
       const high = end.get(partition) ?? 0
-      if (target.kind === 'beginning') return [partition, low]
-      if (target.kind === 'end') return [partition, high]
-      return [partition, Math.min(Math.max(target.offset, low), high)]
+      const wanted = target.kind === 'offset' ? target.offset : null
+      if (wanted !== null) return [partition, Math.min(Math.max(wanted, low), high)]
+      return [partition, target.kind === 'beginning' ? low : high]
     }),
   )
   const answer = await client.request('offsetCommit', versions.offsetCommit, {

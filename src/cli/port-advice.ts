@@ -12,7 +12,8 @@ export async function withPortAdvice(
 ): Promise<unknown> {
   if (!(error instanceof QuestlogError) || error.code !== 'PORT_BUSY') return error
   const port = Number(error.facts['port'])
-  const option = error.facts['role'] === 'lake' ? 'sql-port' : 'collector-port'
+  const { option } = error.facts
+  if (typeof option !== 'string') return error
   const free = await findFreePort(port + 1, host)
   const words = rawArgs.filter((word) => word !== '--' && !word.startsWith(`--${option}=`))
   const command = ['questlog', 'up', ...words, `--${option}=${free}`].map(quoteShell).join(' ')

@@ -23,6 +23,8 @@ export interface InputOptions {
   readonly slice: Slice | null
   /** What stands between key and value in a line. */
   readonly keySeparator: string | null
+  /** Whether a `.json` file is one record; it is lines otherwise. */
+  readonly wholeDocument: boolean
 }
 
 /** The records of an input, and how they were made of it, in words: `one record a line`. */
@@ -50,7 +52,7 @@ export async function openInput(options: InputOptions): Promise<ProduceInput> {
   if (size === undefined)
     throw new QuestlogError('USAGE', `there is no file ${file}`, { file: file ?? '' })
   if (splitArray || slice !== null) return openArray(options)
-  if (file?.endsWith('.json') === true) return openDocument(options, file)
+  if (options.wholeDocument && file?.endsWith('.json') === true) return openDocument(options, file)
   return openLines(options, size)
 }
 

@@ -87,7 +87,7 @@ export class TopicProducer {
 
   /** Sends what waits, and resolves when everything is acknowledged. */
   async flush(): Promise<void> {
-    for (const partition of [...this.#batches.keys()]) await this.#flush(partition)
+    for (const partition of this.#batches.keys()) await this.#flush(partition)
   }
 
   #partitionOf(key: Uint8Array | null): number {

@@ -6,7 +6,6 @@ import type { LogRecord, PartitionWatermark, Topic } from '../log/record.ts'
 
 const readBytesMax = 1024 * 1024
 const lookIntervalMs = 20
-const lineFeed = Buffer.from('\n')
 
 export type TailStart =
   | { readonly kind: 'beginning' | 'end' }
@@ -24,6 +23,7 @@ export interface TailOptions {
   readonly countMax: number
   /** Go on at the end, until `signal`. */
   readonly follow: boolean
+  /** A record as it is printed, with the end of its line. */
   readonly format: (partition: number, record: LogRecord) => Uint8Array
   /** Takes whole lines. */
   readonly write: (bytes: Uint8Array) => Promise<void>
@@ -84,7 +84,7 @@ async function copy(
     .flatMap((batch) => decodeRecords(batch))
     .filter((record) => record.offset >= from && record.offset < end.visibleOffset)
   const taken = records.slice(0, countMax)
-  const lines = taken.flatMap((record) => [options.format(partition, record), lineFeed])
+  const lines = taken.map((record) => options.format(partition, record))
   if (lines.length > 0) await options.write(Buffer.concat(lines))
   return { count: taken.length, nextOffset }
 }
@@ -128,6 +128,14 @@ function tellEnds(
 /** `% Reached end of topic events [0] at offset 4: exiting`, in the words of kcat. */
 export function endLine(topic: string, partition: number, offset: number, exits: boolean): string {
   return `% Reached end of topic ${topic} [${partition}] at offset ${offset}${exits ? ': exiting' : ''}`
+}
+
+/** Where `-o` says to begin: `beginning`, `end`, an offset, or `-N` for the last records. USAGE */
+export function parseStart(text: string): TailStart {
+  if (text === 'beginning' || text === 'end') return { kind: text }
+  if (/^-\d{1,15}$/.test(text)) return { kind: 'last', count: Number(text.slice(1)) }
+  if (/^\d{1,15}$/.test(text)) return { kind: 'offset', offset: Number(text) }
+  throw new QuestlogError('USAGE', `-o is "${text}", but must be beginning, end, N or -N`)
 }
 
 /** `{"topic","partition","offset","timestamp","key","headers","value"}`: bytes as UTF-8 text, headers as pairs, time in milliseconds. */

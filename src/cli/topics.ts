@@ -1,6 +1,12 @@
 import { join } from 'node:path'
-import { fetchTopics, requestTopic } from '../app/control-client.ts'
-import type { TopicSpec } from '../app/roles.ts'
+import {
+  fetchTopics,
+  requestTopic,
+  requestTopicChange,
+  requestTopicDeletion,
+} from '../app/control-client.ts'
+import type { TopicChange, TopicDeletion, TopicSpec } from '../app/roles.ts'
+import { alterTopic, refuseFed } from '../app/topic-changes.ts'
 import { realClock } from '../core/clock.ts'
 import { QuestlogError } from '../core/errors.ts'
 import { realFiles } from '../core/files.ts'
@@ -9,12 +15,16 @@ import { silentLogger } from '../core/logger.ts'
 import { resolveSettings } from '../core/settings.ts'
 import type { Topic } from '../log/record.ts'
 import { nearestName } from '../plan/nearest.ts'
+import { activeVersion, readDefinition } from '../plan/store.ts'
 import { findInstances, requireData } from './locate.ts'
 
 /** The topics of a data folder, through whoever owns its log now. */
 export interface Topics {
   list(): Promise<readonly Topic[]>
   create(spec: TopicSpec): Promise<Topic>
+  alter(change: TopicChange): Promise<Topic>
+  /** TOPIC_IN_USE when tables read it and `force` is not given. */
+  delete(deletion: TopicDeletion): Promise<void>
   close(): Promise<void>
 }
 
@@ -25,6 +35,8 @@ export async function openTopics(data: string | undefined): Promise<Topics> {
     return {
       list: () => fetchTopics(owner),
       create: (spec) => requestTopic(owner, spec),
+      alter: (change) => requestTopicChange(owner, change),
+      delete: (deletion) => requestTopicDeletion(owner, deletion),
       close: async () => {},
     }
   return openStoppedLog(requireData(data))
@@ -62,6 +74,12 @@ async function openStoppedLog(data: string): Promise<Topics> {
     return {
       list: async () => log.topics(),
       create: (spec) => log.createTopic(spec),
+      alter: (change) => alterTopic(log, change),
+      async delete({ name, force }) {
+        const version = force ? undefined : await activeVersion(realFiles, data)
+        if (version !== undefined) refuseFed(await readDefinition(realFiles, data, version), name)
+        await log.deleteTopic(name)
+      },
       async close() {
         await log.close()
         lock.release()

@@ -175,6 +175,12 @@ export const errorCatalog = {
     retriable: false,
     hint: 'see `questlog topics create --help` for the configs',
   },
+  TOPIC_IN_USE: {
+    http: 409,
+    kafka: 73,
+    retriable: false,
+    hint: 'take the tables out of questlog.config.ts first, or delete it with `questlog topics delete NAME --force`: the tables keep their rows',
+  },
   REPLICATION_INVALID: {
     http: 400,
     kafka: 38,

@@ -24,6 +24,8 @@ const handlers: RequestHandlers = {
   stop: async () => ({ lines: ['bye'] }),
   createTopic: async ({ name }) => ({ id: 'i', name, partitions: 1, configs: {} }),
   listTopics: async () => [],
+  alterTopic: async ({ name }) => ({ id: 'i', name, partitions: 1, configs: {} }),
+  deleteTopic: async () => null,
 }
 
 /** Both ends, with JSON between them as on the channel. */

@@ -52,7 +52,7 @@ async function tail(changes: Partial<TailOptions>): Promise<{ lines: string[]; e
     start: { kind: 'beginning' },
     countMax: Infinity,
     follow: false,
-    format: (_, record) => record.value ?? Buffer.alloc(0),
+    format: (_, record) => Buffer.concat([record.value ?? Buffer.alloc(0), Buffer.from('\n')]),
     write: async (bytes) => void (text += Buffer.from(bytes).toString()),
     reachedEnd: (line) => ends.push(line),
     ...changes,

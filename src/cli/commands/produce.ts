@@ -56,6 +56,7 @@ export const produceCommand = defineCommand({
       splitArray: args['split-array'] === true,
       slice: args.slice === undefined ? null : parseSlice(args.slice),
       keySeparator: args['key-separator'] ?? null,
+      wholeDocument: true,
     })
     const client = await openBroker(args)
     try {

@@ -11,8 +11,10 @@ import { consumeTopic, type ConsumeOptions } from '../consumer.ts'
 import { tailGroup, type GroupTailOptions } from '../group-tail.ts'
 import { requireData } from '../locate.ts'
 import { exitCodes, printWord, writeOut } from '../output.ts'
-import { formatRecordJson, tailTopic, type TailStart } from '../tail.ts'
+import { formatRecordJson, parseStart, tailTopic } from '../tail.ts'
 import { requireTopic } from '../topics.ts'
+
+const lineFeed = Buffer.from('\n')
 
 export const tailCommand = defineCommand({
   args: {
@@ -42,8 +44,8 @@ export const tailCommand = defineCommand({
     const toJson = args.json === true
     const format = (partition: number, record: LogRecord) =>
       toJson
-        ? Buffer.from(formatRecordJson(args.topic, partition, record))
-        : (record.value ?? Buffer.alloc(0))
+        ? Buffer.from(`${formatRecordJson(args.topic, partition, record)}\n`)
+        : Buffer.concat([record.value ?? Buffer.alloc(0), lineFeed])
     if (args.group !== undefined) {
       if (start.kind !== 'beginning' && start.kind !== 'end')
         throw new QuestlogError('USAGE', 'a group begins at -o beginning or end, then goes on')
@@ -135,11 +137,4 @@ async function tailAsGroup(
   } finally {
     await client.close()
   }
-}
-
-function parseStart(text: string): TailStart {
-  if (text === 'beginning' || text === 'end') return { kind: text }
-  if (/^-\d{1,15}$/.test(text)) return { kind: 'last', count: Number(text.slice(1)) }
-  if (/^\d{1,15}$/.test(text)) return { kind: 'offset', offset: Number(text) }
-  throw new QuestlogError('USAGE', `-o is "${text}", but must be beginning, end, N or -N`)
 }

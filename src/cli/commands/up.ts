@@ -2,7 +2,7 @@ import { resolve } from 'node:path'
 import { defineCommand } from 'citty'
 import { roleNames, type RoleName } from '../../app/roles.ts'
 import { QuestlogError } from '../../core/errors.ts'
-import { parsePort } from '../arguments.ts'
+import { parseAddress, parsePort } from '../arguments.ts'
 import { standardConfig, standardData } from '../locate.ts'
 import { exitCodes, printLines } from '../output.ts'
 import { withPortAdvice } from '../port-advice.ts'
@@ -28,7 +28,12 @@ export const upCommand = defineCommand({
       type: 'string',
       default: '9092',
       valueHint: 'N',
-      description: 'port for Kafka clients (not served yet)',
+      description: 'port for Kafka clients; 0 = a free one',
+    },
+    advertise: {
+      type: 'string',
+      valueHint: 'HOST:PORT',
+      description: 'what Kafka clients are told to connect to; else the address they have reached',
     },
     'sql-port': {
       type: 'string',
@@ -57,12 +62,13 @@ export const upCommand = defineCommand({
       host: args.host,
       insecure: args.insecure === true,
       collectorPort: parsePort(args['collector-port'], 'collector-port'),
+      brokerPort: parsePort(args['broker-port'], 'broker-port'),
       sqlPort: parsePort(args['sql-port'], 'sql-port'),
+      advertised: args.advertise === undefined ? null : parseAddress(args.advertise, 'advertise'),
       roles: parseRole(args.role),
       repair: args.repair === true,
       version: readVersion(),
     }
-    parsePort(args['broker-port'], 'broker-port')
     const { runForeground, startDetached } = await import('../../app/up.ts')
     try {
       if (args.detach !== true) return await runForeground(options)
