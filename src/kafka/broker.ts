@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Metric } from '../core/metrics.ts'
@@ -10,6 +11,9 @@ import type { BrokerLog, TopicGuard } from './broker-log.ts'
 import { ByteBudget } from './byte-budget.ts'
 import { Dispatcher } from './dispatcher.ts'
 import { fetchHandler } from './fetch.ts'
+import { GroupCoordinator } from './groups/coordinator.ts'
+import { groupHandlers } from './groups/group-handlers.ts'
+import { OffsetCommits } from './groups/offset-commits.ts'
 import type { AnyHandler } from './handler.ts'
 import { Listener } from './listener.ts'
 import { metadataHandlers, type Address } from './metadata.ts'
@@ -55,12 +59,20 @@ export function createBroker(options: BrokerOptions): Broker {
   const fetchBudget = new ByteBudget(half)
   const advances = new Advances(log)
   const parts = { ...options, counters, rareLog, advances, names: new TopicNames(log) }
+  const coordinator = new GroupCoordinator({
+    ...options,
+    store: options.groups,
+    topics: log,
+    newId: randomUUID,
+  })
+  const commits = new OffsetCommits({ coordinator, topics: log, settings, clock })
   const handlers: AnyHandler[] = [
     produceHandler(parts),
     fetchHandler({ ...parts, budget: fetchBudget }),
     listOffsetsHandler(parts),
     offsetForLeaderEpochHandler(parts),
     ...metadataHandlers(parts),
+    ...groupHandlers({ ...parts, coordinator, commits, topics: log }),
   ]
   handlers.push(apiVersionsHandler(handlers, counters))
   const dispatcher = new Dispatcher({ handlers, clock, counters })
@@ -78,6 +90,8 @@ export function createBroker(options: BrokerOptions): Broker {
         fetchBytes: fetchBudget.held,
       }),
     async close() {
+      // Who waits for other members would keep the listener from ending.
+      await coordinator.close()
       await listener.close()
       advances.close()
     },

@@ -56,6 +56,7 @@ export const kafkaErrors = {
   memberIdRequired: 79,
   groupMaxSizeReached: 81,
   fencedInstanceId: 82,
+  groupSubscribedToTopic: 86,
   invalidRecord: 87,
   unstableOffsetCommit: 88,
   throttlingQuotaExceeded: 89,
