@@ -80,7 +80,7 @@ export class BenchInstance {
   async up(): Promise<number> {
     const { collector, sql } = this.#ports
     const words = ['up', '--config', this.#config, '--data', this.data]
-    words.push(`--collector-port=${collector}`, `--sql-port=${sql}`)
+    words.push(`--collector-port=${collector}`, `--sql-port=${sql}`, '--broker-port=0')
     const output = openSync(join(this.#folder, 'output'), 'a')
     const startMs = performance.now()
     const child = spawn(process.execPath, [cli, ...words, ...(this.#accessLog ? [] : ['-d'])], {

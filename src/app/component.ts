@@ -73,6 +73,11 @@ export class Component {
     return this.#given.port
   }
 
+  /** The port for Kafka clients, likewise; null when there is none. */
+  get brokerPort(): number | null {
+    return this.#given.broker?.port ?? null
+  }
+
   get restarts(): number {
     return this.#restarts
   }
@@ -266,14 +271,19 @@ export class Component {
         this.#problem = fromPlainError(notice.error)
         break
       case 'ready':
-        this.#becomeReady(notice.port)
+        this.#becomeReady(notice)
     }
   }
 
-  #becomeReady(port: number): void {
+  #becomeReady({ port, brokerPort }: ChildNotice & { notice: 'ready' }): void {
     if (this.#isStopping()) return
     const { clock } = this.#options
-    this.#given = { ...this.#given, port }
+    const { broker } = this.#given
+    this.#given = {
+      ...this.#given,
+      port,
+      broker: broker && brokerPort !== null ? { ...broker, port: brokerPort } : null,
+    }
     this.#readyAtMs = clock.monotonicMs()
     this.#problem = undefined
     this.#state = 'running'

@@ -8,11 +8,13 @@ import type { Definition } from '../plan/definition.ts'
 import { createBacklog } from './backlog.ts'
 import { readFloors } from './floors.ts'
 import { FreeSpace } from './free-space.ts'
+import { openKafkaBroker, type KafkaBroker } from './kafka-broker.ts'
 import { Retention } from './retention.ts'
 import type { IngestRole, IngestStatus, LogTopicStatus, RoleOptions } from './roles.ts'
+import { alterTopic, refuseFed } from './topic-changes.ts'
 import { formatBytes, formatMany } from './words.ts'
 
-/** Starts the log, then the collector on it. */
+/** Starts the log, then the collector and the Kafka broker on it. */
 export async function startIngest(options: RoleOptions): Promise<IngestRole> {
   const { data, files, clock, logger, settings } = options
   const log = await openEventLog({
@@ -26,36 +28,42 @@ export async function startIngest(options: RoleOptions): Promise<IngestRole> {
   })
   try {
     await applyTopics(log, options.definition)
-    return await startCollector(options, log)
+    return await startListeners(options, log)
   } catch (error) {
     await log.close()
     throw error
   }
 }
 
-async function startCollector(options: RoleOptions, log: EventLog): Promise<IngestRole> {
+async function startListeners(options: RoleOptions, log: EventLog): Promise<IngestRole> {
   const { data, files, clock, logger, settings } = options
   const progress = files.openShared(join(data, 'lake', 'progress'), 'read')
   const backlogBytes = createBacklog(progress, () => log.states(), clock)
   const writer = options.accessLog ? createLineWriter(1) : null
+  let { definition } = options
+  const broker = await openKafkaBroker(options, log, backlogBytes, () => definition)
   const collector = createCollector({
     log,
     settings,
     clock,
     logger,
-    definition: options.definition,
+    definition,
     accessLog: writer === null ? null : (line) => writer.line(line),
     health: () => describeHealth(log),
-    metrics: () => logMetrics(log, backlogBytes()),
+    metrics: () => [...logMetrics(log, backlogBytes()), ...broker.metrics()],
     backlogBytes,
   })
-  const collectorPort = await collector.listen(options.host, options.port)
+  const closeListeners = () => Promise.all([collector.close(), broker.close()])
+  const ports = await listenBoth(options, collector, broker).catch(async (error: unknown) => {
+    await closeListeners()
+    throw error
+  })
   const retention = new Retention({ ...options, log })
   const space = new FreeSpace(options)
   return {
-    collectorPort,
+    ...ports,
     async activate(version) {
-      const definition = await options.loadDefinition(version)
+      definition = await options.loadDefinition(version)
       await applyTopics(log, definition)
       collector.replaceDefinition(definition)
       retention.replaceDefinition(definition)
@@ -67,12 +75,25 @@ async function startCollector(options: RoleOptions, log: EventLog): Promise<Inge
     },
     createTopic: (spec) => log.createTopic(spec),
     listTopics: async () => log.topics(),
+    alterTopic: (change) => alterTopic(log, change),
+    deleteTopic: async (deletion) => {
+      if (!deletion.force) refuseFed(definition, deletion.name)
+      await log.deleteTopic(deletion.name)
+    },
     async stop() {
-      await collector.close()
+      await closeListeners()
       await Promise.all([retention.close(), space.close()])
       return closeLog(log, writer, () => progress.close())
     },
   }
+}
+
+async function listenBoth(
+  { host, port }: RoleOptions,
+  collector: Collector,
+  broker: KafkaBroker,
+): Promise<{ readonly collectorPort: number; readonly brokerPort: number | null }> {
+  return { collectorPort: await collector.listen(host, port), brokerPort: await broker.listen() }
 }
 
 async function closeLog(

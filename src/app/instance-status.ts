@@ -15,7 +15,7 @@ const unknownPathsShown = 10
 
 const commands = {
   supervisor: 'questlog up',
-  ingest: 'collector, log',
+  ingest: 'collector, log, broker',
   lake: 'stream, tables, sql',
 }
 
@@ -98,13 +98,14 @@ function supervisorStatus(parts: StatusParts): ComponentStatus {
 }
 
 function componentStatus(component: Component, host: string, memoryBytes: number): ComponentStatus {
-  const { name, state, pid, port, uptimeMs, restarts } = component
+  const { name, state, pid, port, brokerPort, uptimeMs, restarts } = component
+  const ports = brokerPort === null ? [port] : [port, brokerPort]
   return {
     name,
     command: commands[name],
     state,
     pid,
-    ports: state === 'running' ? formatAddress(host, port) : '',
+    ports: state === 'running' ? ports.map((at) => formatAddress(host, at)).join(', ') : '',
     uptimeMs: Math.round(uptimeMs),
     memoryBytes,
     restarts,

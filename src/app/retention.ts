@@ -1,13 +1,11 @@
-import { join } from 'node:path'
 import type { Clock } from '../core/clock.ts'
 import { asQuestlogError, type QuestlogError } from '../core/errors.ts'
 import type { Files } from '../core/files.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Settings } from '../core/settings.ts'
-import { offsetsProperty, parseOffsets } from '../lake/offsets.ts'
-import { openDurableTable } from '../lake/table.ts'
 import type { EventLog, RetentionDue } from '../log/event-log.ts'
 import type { Definition, TableDefinition } from '../plan/definition.ts'
+import { readCommittedOffsets } from './committed-offsets.ts'
 import { formatCount } from './words.ts'
 
 /** A table that commits by its trigger holds old segments back for a moment; longer than this needs a look. */
@@ -114,16 +112,13 @@ export class Retention {
 
   /** The committed offsets of the active definition's tables on these topics. A table that is not there yet, or can't be read, has committed nothing. */
   async #readCommitted(topics: ReadonlySet<string>) {
-    const { files, clock, logger, data } = this.#options
+    const { logger } = this.#options
     const { namespace, tables } = this.#definition
-    const committed = new Map<TableDefinition, ReturnType<typeof parseOffsets>>()
+    const committed = new Map<TableDefinition, Awaited<ReturnType<typeof readCommittedOffsets>>>()
     for (const table of tables.filter(({ topic }) => topics.has(topic))) {
       const { name } = table
       try {
-        const lakeFolder = join(data, 'lake')
-        // What goes from the log must be in a commit that a power failure can't take back.
-        const lake = await openDurableTable({ files, clock, lakeFolder, namespace, name })
-        committed.set(table, parseOffsets(lake?.properties[offsetsProperty]))
+        committed.set(table, await readCommittedOffsets(this.#options, namespace, name))
       } catch (error) {
         if (!this.#waiting.has(name))
           logger.warn('retention can not read what a table has committed', { table: name, error })

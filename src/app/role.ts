@@ -22,7 +22,7 @@ const orphanStopMs = 4_000
 /** A restarted process waits this long for a lock that its dying predecessor still holds. */
 const lockWaitMs = 5_000
 
-type Role = { readonly port: number } & (IngestRole | LakeRole)
+type Role = { readonly port: number; readonly brokerPort: number | null } & (IngestRole | LakeRole)
 
 /** Starts the role's parts. Each role loads its own code only. */
 async function startRole(name: RoleName, options: RoleOptions): Promise<Role> {
@@ -33,7 +33,7 @@ async function startRole(name: RoleName, options: RoleOptions): Promise<Role> {
   }
   const { startLake } = await import('./lake-role.ts')
   const role = await startLake(options)
-  return Object.assign(role, { port: role.sqlPort })
+  return Object.assign(role, { port: role.sqlPort, brokerPort: null })
 }
 
 /** The life of a role's process: takes its lock, starts, answers the supervisor, stops. Ends the process. */
@@ -103,6 +103,11 @@ class RoleHost {
     stop: async () => ({ lines: await this.#stop() }),
     createTopic: async (spec) => (await this.#ingest()).createTopic(spec),
     listTopics: async () => (await this.#ingest()).listTopics(),
+    alterTopic: async (change) => (await this.#ingest()).alterTopic(change),
+    deleteTopic: async (deletion) => {
+      await (await this.#ingest()).deleteTopic(deletion)
+      return null
+    },
   }
 
   async stopOrphan(): Promise<void> {
@@ -125,12 +130,13 @@ class RoleHost {
 
   async #startOnce(version: number): Promise<Role> {
     await this.#locked
-    const { role, data, host, port, accessLog, repair } = this.#given
+    const { role, data, host, port, broker, accessLog, repair } = this.#given
     const definition = await readDefinition(realFiles, data, version)
     const started = await startRole(role, {
       data,
       host,
       port,
+      broker,
       definitionVersion: version,
       definition,
       accessLog,
@@ -142,11 +148,12 @@ class RoleHost {
       event: (text) => this.#send({ notice: 'event', text }),
       loadDefinition: (wanted) => readDefinition(realFiles, data, wanted),
     }).catch((error: unknown) => {
-      throw explainStart(error, role, host, port)
+      throw explainStart(error, this.#given)
     })
     this.#role = started
-    this.#logger.info('ready', { port: started.port, definitionVersion: version })
-    this.#send({ notice: 'ready', port: started.port })
+    const { port: servedPort, brokerPort } = started
+    this.#logger.info('ready', { port: servedPort, brokerPort, definitionVersion: version })
+    this.#send({ notice: 'ready', port: servedPort, brokerPort })
     return started
   }
 
@@ -215,13 +222,13 @@ async function waitForLock(path: string): Promise<ProcessLock> {
 }
 
 /** System errors of a start in terms of the catalog. */
-function explainStart(error: unknown, role: RoleName, host: string, port: number): unknown {
-  if (error instanceof QuestlogError && error.code === 'PORT_BUSY')
-    return portBusy(error, role, port)
+function explainStart(error: unknown, given: RoleArguments): unknown {
+  const { role, host, port } = given
+  if (error instanceof QuestlogError && error.code === 'PORT_BUSY') return portBusy(error, given)
   const cause = error instanceof QuestlogError ? error.cause : error
   switch (systemErrorCode(cause)) {
     case 'EADDRINUSE':
-      return portBusy(error, role, port)
+      return portBusy(error, given)
     case 'EADDRNOTAVAIL':
     case 'ENOTFOUND':
       return new QuestlogError(
@@ -245,7 +252,16 @@ function explainStart(error: unknown, role: RoleName, host: string, port: number
   }
 }
 
-function portBusy(cause: unknown, role: RoleName, port: number): QuestlogError {
-  const message = `port ${port}, which ${role} listens on, is in use`
-  return new QuestlogError('PORT_BUSY', message, { port, role }, { cause })
+/** `option` is the option of `questlog up` that chooses the port. */
+function portBusy(cause: unknown, { role, port, broker }: RoleArguments): QuestlogError {
+  const busy = cause instanceof QuestlogError ? cause.facts['port'] : port
+  const isBroker = broker !== null && busy === broker.port && busy !== port
+  const plain = role === 'lake' ? 'sql-port' : 'collector-port'
+  const facts = {
+    port: isBroker ? broker.port : port,
+    role,
+    option: isBroker ? 'broker-port' : plain,
+  }
+  const message = `port ${facts.port}, which ${role} listens on, is in use`
+  return new QuestlogError('PORT_BUSY', message, facts, { cause })
 }

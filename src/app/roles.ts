@@ -21,12 +21,26 @@ export interface RoleArguments {
   readonly host: string
   /** Port to listen on; 0 = a free one. */
   readonly port: number
+  /** Where Kafka clients are served (ingest); null = they are not. */
+  readonly broker: BrokerArguments | null
   /** The definition to start with, by its number; null = wait for the first `activate`. */
   readonly definitionVersion: number | null
   /** Whether access-log lines go to standard output (ingest). */
   readonly accessLog: boolean
   /** Set damaged bytes of the log aside instead of refusing to start (ingest). */
   readonly repair: boolean
+}
+
+export interface BrokerArguments {
+  /** Port to listen on, at the same address; 0 = a free one. */
+  readonly port: number
+  /** What clients are told to connect to; null = the address that they have reached. */
+  readonly advertised: Address | null
+}
+
+export interface Address {
+  readonly host: string
+  readonly port: number
 }
 
 /** What a role starts with, in its own process. The lock on what it writes is already held. */
@@ -36,6 +50,7 @@ export interface RoleOptions {
   readonly host: string
   /** Port to listen on; 0 = a free one. For lake the SQL port. */
   readonly port: number
+  readonly broker: BrokerArguments | null
   readonly definitionVersion: number
   readonly definition: Definition
   readonly accessLog: boolean
@@ -90,13 +105,17 @@ export interface IngestStatus {
   readonly memoryBytes: number
 }
 
-/** The collector and the log, as one running part. */
+/** The collector, the log and the Kafka broker, as one running part. */
 export interface IngestRole {
   readonly collectorPort: number
+  /** Null when Kafka clients are not served. */
+  readonly brokerPort: number | null
   activate(version: number): Promise<void>
   status(): Promise<IngestStatus>
   createTopic(spec: TopicSpec): Promise<Topic>
   listTopics(): Promise<readonly Topic[]>
+  alterTopic(change: TopicChange): Promise<Topic>
+  deleteTopic(deletion: TopicDeletion): Promise<void>
   /** Lets answers finish and closes the log; answers with lines that say what is kept where. */
   stop(): Promise<readonly string[]>
 }
@@ -105,6 +124,21 @@ export interface TopicSpec {
   readonly name: string
   readonly partitions: number
   readonly configs: Readonly<Record<string, string>>
+}
+
+/** What is to be different of a topic. */
+export interface TopicChange {
+  readonly name: string
+  /** The new number of partitions; null = as it is. */
+  readonly partitions: number | null
+  /** New values of configs; null = back to the default. */
+  readonly configs: Readonly<Record<string, string | null>>
+}
+
+export interface TopicDeletion {
+  readonly name: string
+  /** Also when tables read the topic. */
+  readonly force: boolean
 }
 
 export type ComponentName = 'supervisor' | RoleName
@@ -116,7 +150,7 @@ export interface ComponentStatus {
   readonly command: string
   readonly state: ComponentState
   readonly pid: number | null
-  /** `127.0.0.1:5000`, or empty. */
+  /** `127.0.0.1:5000`, with what else it serves after a comma; or empty. */
   readonly ports: string
   readonly uptimeMs: number
   readonly memoryBytes: number

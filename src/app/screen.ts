@@ -30,6 +30,7 @@ export function startScreen(parts: ScreenParts): string[] {
     `  definition  ${formatPath(parts.config, cwd)}, version ${parts.definitionVersion}: ${counts}`,
     `  data        ${parts.kept === undefined ? folder : describeKept(parts.kept, folder).replace(/^kept /, '')}`,
     ...(endpoints.collector === null ? [] : collectorLines(definition, endpoints.collector)),
+    ...(endpoints.broker === null ? [] : brokerLines(endpoints.broker)),
     ...(endpoints.sql === null ? [] : sqlLines(parts, endpoints.sql)),
     '',
     ...bannerLines(parts),
@@ -49,6 +50,10 @@ function collectorLines(definition: Definition, address: string): string[] {
     ...(rest > 0 ? [`                … and ${formatMany(rest, 'route')} more`] : []),
     '                POST /events',
   ]
+}
+
+function brokerLines(address: string): string[] {
+  return [`  kafka       ${address}`]
 }
 
 function sqlLines(parts: ScreenParts, address: string): string[] {

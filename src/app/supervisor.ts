@@ -24,6 +24,7 @@ import { composeStatus } from './instance-status.ts'
 import { countKept, describeKept } from './kept.ts'
 import {
   roleNames,
+  type Address,
   type Endpoints,
   type InstanceStatus,
   type RoleArguments,
@@ -50,7 +51,10 @@ export interface SupervisorOptions {
   readonly host: string
   /** 0 = a free one. */
   readonly collectorPort: number
+  readonly brokerPort: number
   readonly sqlPort: number
+  /** What Kafka clients are told to connect to; null = the address that they have reached. */
+  readonly advertised: Address | null
   /** Both, or one alone. */
   readonly roles: readonly RoleName[]
   readonly repair: boolean
@@ -108,11 +112,14 @@ export class Supervisor {
   }
 
   get endpoints(): Endpoints {
-    const at = (role: RoleName) => {
-      const port = this.#component(role)?.port ?? 0
-      return port === 0 ? null : `http://${formatAddress(this.#options.host, port)}`
+    const at = (port: number | null | undefined, scheme = '') =>
+      (port ?? 0) === 0 ? null : `${scheme}${formatAddress(this.#options.host, port ?? 0)}`
+    const [ingest, lake] = [this.#component('ingest'), this.#component('lake')]
+    return {
+      collector: at(ingest?.port, 'http://'),
+      broker: at(ingest?.brokerPort),
+      sql: at(lake?.port, 'http://'),
     }
-    return { collector: at('ingest'), broker: null, sql: at('lake') }
   }
 
   get definition(): Definition | undefined {
@@ -134,6 +141,10 @@ export class Supervisor {
       status: () => this.status(),
       listTopics: () => this.listTopics(),
       createTopic: (spec) => this.createTopic(spec),
+      alterTopic: (change) => this.#ingest().request('alterTopic', change, topicTimeoutMs),
+      deleteTopic: async (deletion) => {
+        await this.#ingest().request('deleteTopic', deletion, topicTimeoutMs)
+      },
       stop: (write) => {
         this.onStopLine(write)
         return this.stop()
@@ -174,6 +185,8 @@ export class Supervisor {
         data: options.data,
         host: options.host,
         port: role === 'ingest' ? options.collectorPort : options.sqlPort,
+        broker:
+          role === 'ingest' ? { port: options.brokerPort, advertised: options.advertised } : null,
         definitionVersion: waits ? null : version,
         accessLog: options.accessLog && role === 'ingest',
         repair: options.repair,

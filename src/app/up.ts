@@ -16,7 +16,7 @@ import {
 import { createLogger, type Logger } from '../core/logger.ts'
 import { fromPlainError, toPlainError } from './messages.ts'
 import { planDefinitions } from './plan-definitions.ts'
-import type { PlainError, RoleName } from './roles.ts'
+import type { Address, PlainError, RoleName } from './roles.ts'
 import { startScreen } from './screen.ts'
 import { startSupervisor, type Supervisor } from './supervisor.ts'
 
@@ -31,7 +31,10 @@ export interface UpOptions {
   readonly host: string
   readonly insecure: boolean
   readonly collectorPort: number
+  readonly brokerPort: number
   readonly sqlPort: number
+  /** What Kafka clients are told to connect to; null = the address that they have reached. */
+  readonly advertised: Address | null
   readonly roles: readonly RoleName[]
   readonly repair: boolean
   readonly version: string

@@ -124,3 +124,15 @@ export function parseConfig(text: string): readonly [string, string] {
   const [, number = '', unit = ''] = size
   return [name, String(Math.round(Number(number) * (sizeUnits[unit.toLowerCase()] ?? 1)))]
 }
+
+/** `HOST:PORT`, an IPv6 address in brackets. */
+export function parseAddress(
+  text: string,
+  option: string,
+): { readonly host: string; readonly port: number } {
+  const match = /^(?:\[([0-9a-f:]+)\]|([^:[\]\s]+)):(\d{1,5})$/i.exec(text)
+  const host = match?.[1] ?? match?.[2]
+  const port = Number(match?.[3])
+  if (host !== undefined && port > 0 && port <= 65_535) return { host, port }
+  throw usage(`--${option} is "${text}", but must be HOST:PORT`)
+}

@@ -33,6 +33,7 @@ function startIngest(changes: Partial<RoleArguments> = {}) {
     data,
     host: '127.0.0.1',
     port: 0,
+    broker: { port: 0, advertised: null },
     definitionVersion: 1,
     accessLog: false,
     repair: false,

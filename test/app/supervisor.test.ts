@@ -45,7 +45,7 @@ describe('start', () => {
     ])
     expect(system.definitions.activated).toEqual([1])
     expect(supervisor.endpoints.collector).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/)
-    expect(supervisor.endpoints.broker).toBeNull()
+    expect(supervisor.endpoints.broker).toBe('127.0.0.1:19092')
   })
 
   test('a second one on the same data is refused and named', async () => {

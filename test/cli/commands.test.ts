@@ -65,7 +65,7 @@ let started: Result
 
 beforeAll(async () => {
   writeFileSync(join(folder, 'questlog.config.ts'), definition(''))
-  started = await questlog('up', '-d', '--collector-port', '0', '--sql-port=0')
+  started = await questlog('up', '-d', '--collector-port', '0', '--sql-port=0', '--broker-port=0')
 }, 60_000)
 
 afterAll(async () => {
@@ -177,19 +177,28 @@ test('a busy port names its holder and the command with another', async () => {
     '--data',
     'busy',
     '--sql-port=0',
+    '--broker-port=0',
     `--collector-port=${port}`,
   )
   holder.close()
   expect(busy.code).toBe(1)
   expect(busy.words).toContain(`error[PORT_BUSY]: port ${port}, which ingest listens on, is in use`)
   if (process.platform === 'linux') expect(busy.words).toContain(`by pid ${process.pid} (`)
-  expect(busy.words).toMatch(/questlog up --detach --data=busy --sql-port=0 --collector-port=\d+\n/)
+  expect(busy.words).toMatch(
+    /questlog up --detach --data=busy --sql-port=0 --broker-port=0 --collector-port=\d+\n/,
+  )
   expect((await questlog('ps', '--data', 'busy')).out.trim().split('\n')).toHaveLength(1)
 })
 
 test('in the foreground each request is a line, and Ctrl-C keeps everything and says so', async () => {
   const data = ['--data', 'front']
-  const { child, result } = start(['up', ...data, '--collector-port', '0', '--sql-port', '0'])
+  const { child, result } = start([
+    'up',
+    ...data,
+    '--collector-port=0',
+    '--sql-port=0',
+    '--broker-port=0',
+  ])
   let screen = ''
   child.stdout?.on('data', (chunk: string) => (screen += chunk))
   const url = await until(

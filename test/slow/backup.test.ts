@@ -69,7 +69,15 @@ test(
       const restored = await questlog('restore', backup, '--data', data)
       expect(restored).toMatchObject({ code: 0, stderr: '' })
       expect((await questlog('audit', '--data', data)).code).toBe(0)
-      const up = ['up', '-d', '--config', instance.config, '--collector-port=0', '--sql-port=0']
+      const up = [
+        'up',
+        '-d',
+        '--config',
+        instance.config,
+        '--collector-port=0',
+        '--sql-port=0',
+        '--broker-port=0',
+      ]
       const started = await questlog(...up, '--data', data)
       expect(started.stderr).toBe('')
       const numbers = await numbersIn(data)

@@ -83,6 +83,8 @@ export class Checkout {
       String(collector),
       '--sql-port',
       String(sql),
+      '--broker-port',
+      '0',
     )
   }
 

@@ -110,8 +110,9 @@ export class Instance {
   /** Starts it, on the same ports as before if it ran before. */
   async up(...more: readonly string[]): Promise<void> {
     const port = (address: string) => (address === '' ? '0' : new URL(address).port)
-    const { collector, sql } = this.endpoints
+    const { collector, broker, sql } = this.endpoints
     const ports = ['--collector-port', port(collector), '--sql-port', port(sql)]
+    ports.push('--broker-port', broker?.split(':').at(-1) ?? '0')
     const result = await questlogIn(
       this.#environment,
       'up',
