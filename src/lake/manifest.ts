@@ -103,6 +103,11 @@ export function carriedEntry(entry: ManifestEntry, manifest: Inherited): Manifes
   }
 }
 
+/** A carried entry as the snapshot that removes its file leaves it behind. */
+export function deletedEntry(entry: ManifestEntry, snapshotId: bigint): ManifestEntry {
+  return { ...entry, status: deleted, snapshot_id: snapshotId }
+}
+
 export function isLive(entry: ManifestEntry): boolean {
   return entry.status !== deleted
 }
@@ -116,6 +121,12 @@ export function liveFile(entry: ManifestEntry, manifest: Inherited): LiveFile {
     day: dayOf(file.partition[dayPartition]),
     snapshotId: String(entry.snapshot_id ?? manifest.added_snapshot_id),
   }
+}
+
+/** A file as it is after the commit of the snapshot that adds it. */
+export function newLiveFile(file: DataFile, snapshotId: number): LiveFile {
+  const { path, recordCount, sizeBytes, day } = file
+  return { path, recordCount, sizeBytes, day, snapshotId: String(snapshotId) }
 }
 
 /** Counts and ranges over the entries of a manifest, as its row in the manifest list needs them. */
@@ -133,9 +144,9 @@ export function summarize(entries: readonly ManifestEntry[]) {
   }
 }
 
-/** The lowest sequence number among the entries; one that is inherited is `own`. */
+/** The lowest sequence number among the live entries; one that is inherited is `own`. */
 export function minSequenceNumber(entries: readonly ManifestEntry[], own: bigint): bigint {
-  return entries.reduce((min, { sequence_number: number }) => {
+  return entries.filter(isLive).reduce((min, { sequence_number: number }) => {
     return number !== null && number < min ? number : min
   }, own)
 }

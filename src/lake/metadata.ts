@@ -27,6 +27,14 @@ export interface TableMetadata {
   readonly 'snapshot-log'?: readonly { 'timestamp-ms': number; 'snapshot-id': Long }[]
   readonly 'metadata-log'?: readonly { 'timestamp-ms': number; 'metadata-file': string }[]
   readonly refs?: Readonly<Record<string, { 'snapshot-id': Long; type: string }>>
+  /** Files that other engines have written about snapshots. */
+  readonly statistics?: readonly StatisticsFile[]
+  readonly 'partition-statistics'?: readonly StatisticsFile[]
+}
+
+interface StatisticsFile {
+  readonly 'snapshot-id': Long
+  readonly 'statistics-path': string
 }
 
 export interface PartitionSpec {
@@ -121,6 +129,25 @@ export function withSnapshot(metadata: TableMetadata, snapshot: Snapshot): Table
     snapshots: [...(metadata.snapshots ?? []), snapshot],
     'snapshot-log': [...(metadata['snapshot-log'] ?? []), logged],
     refs: { ...metadata.refs, main: { 'snapshot-id': id, type: 'branch' } },
+  }
+}
+
+/**
+ * The same table without some snapshots; never the current one, nor the head of a branch or tag. The log of snapshots keeps what is after the last
+ * of them: with a gap in it a reader would find a wrong snapshot for a time. What engines have noted about a removed snapshot goes with it.
+ */
+export function withoutSnapshots(metadata: TableMetadata, ids: ReadonlySet<Long>): TableMetadata {
+  const isKept = (part: { readonly 'snapshot-id': Long }) => !ids.has(part['snapshot-id'])
+  const log = metadata['snapshot-log'] ?? []
+  const { statistics, 'partition-statistics': partitionStatistics } = metadata
+  return {
+    ...metadata,
+    snapshots: (metadata.snapshots ?? []).filter(isKept),
+    'snapshot-log': log.slice(log.findLastIndex((entry) => !isKept(entry)) + 1),
+    ...(statistics === undefined ? {} : { statistics: statistics.filter(isKept) }),
+    ...(partitionStatistics === undefined
+      ? {}
+      : { 'partition-statistics': partitionStatistics.filter(isKept) }),
   }
 }
 
@@ -247,6 +274,8 @@ const required: readonly (readonly [keyof TableMetadata, (value: unknown) => boo
   ['snapshots', isListOrAbsent],
   ['snapshot-log', isListOrAbsent],
   ['metadata-log', isListOrAbsent],
+  ['statistics', isListOrAbsent],
+  ['partition-statistics', isListOrAbsent],
 ]
 
 function parseLossless(bytes: Buffer, path: string): Record<string, unknown> {

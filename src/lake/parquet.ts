@@ -11,14 +11,17 @@ import type { DataFile, FileMetrics, LiveFile } from './manifest.ts'
 import { fieldIdsSql, leavesOf, readSchemaSql, type TableSchema } from './schema.ts'
 import type { LakeTable } from './table.ts'
 
+/** What writing and reading data files has to know of their table. */
+export type TableShape = Pick<LakeTable, 'folder' | 'columns' | 'schema' | 'dayColumn'>
+
 /**
  * Writes all rows of a DuckDB table as Parquet files of `table`, one a UTC day, in log order, and syncs them and their folders; nothing names them
- * until they are committed. `relation` is the quoted SQL name of a DuckDB table with the table's columns; each is cast to its declared type.
+ * until they are committed. `relation` is the quoted SQL name of a DuckDB table with the table's columns, or a SELECT of them in parentheses; each is cast to its declared type.
  */
 export async function writeDataFiles(options: {
   readonly connection: DuckDBConnection
   readonly files: Files
-  readonly table: LakeTable
+  readonly table: TableShape
   readonly relation: string
   /** Becomes part of the file names. */
   readonly batchId: string
@@ -63,7 +66,7 @@ export async function writeDataFiles(options: {
  * A SELECT of the table's current columns over data files of any age: columns are found by field id, those that a file lacks are null, narrower types
  * are widened. Binding it opens no file.
  */
-export function scanSql(table: LakeTable, files: readonly LiveFile[]): string {
+export function scanSql(table: TableShape, files: readonly LiveFile[]): string {
   const names = table.columns.map((column) => quoteName(column.name))
   if (files.length === 0) {
     const nulls = table.columns.map(
@@ -78,7 +81,7 @@ export function scanSql(table: LakeTable, files: readonly LiveFile[]): string {
 /** The days that occur, oldest first, each with the condition for its rows. */
 async function daysOf(
   connection: DuckDBConnection,
-  table: LakeTable,
+  table: TableShape,
   relation: string,
 ): Promise<{ day: string | null; condition: string }[]> {
   if (table.dayColumn === null) {
@@ -101,7 +104,7 @@ async function daysOf(
   })
 }
 
-function copySql(table: LakeTable, relation: string, condition: string, path: string): string {
+function copySql(table: TableShape, relation: string, condition: string, path: string): string {
   const names = new Set(table.columns.map((column) => column.name))
   const columns = table.columns.map(
     ({ name, type }) => `CAST(${quoteName(name)} AS ${duckdbType(type)}) AS ${quoteName(name)}`,

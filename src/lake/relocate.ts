@@ -77,14 +77,7 @@ export async function relocateTable(relocation: Relocation): Promise<ReadonlySet
 type Move = (location: string) => string
 
 function moveMetadata(metadata: TableMetadata, move: Move, to: string): TableMetadata {
-  const {
-    statistics: _,
-    'partition-statistics': __,
-    ...rest
-  } = metadata as TableMetadata & {
-    readonly statistics?: unknown
-    readonly 'partition-statistics'?: unknown
-  }
+  const { statistics: _, 'partition-statistics': __, ...rest } = metadata
   const snapshots = metadata.snapshots?.map((snapshot) => ({
     ...snapshot,
     'manifest-list': move(snapshot['manifest-list']),

@@ -4,13 +4,8 @@ import type { Clock } from '../core/clock.ts'
 import { QuestlogError, systemErrorCode } from '../core/errors.ts'
 import type { Files } from '../core/files.ts'
 import type { Column } from '../plan/columns.ts'
-import {
-  buildAppend,
-  buildPropertyChange,
-  commitProperties,
-  type NextVersion,
-  type PendingFile,
-} from './append.ts'
+import { buildAppend, buildPropertyChange, commitProperties } from './append.ts'
+import { expiredSnapshots, type ExpiredSnapshot, type SnapshotPolicy } from './expiry.ts'
 import { removeLeftovers } from './leftovers.ts'
 import { locationOf, metadataFolder } from './location.ts'
 import { isLive, liveFile, readManifest, type DataFile, type LiveFile } from './manifest.ts'
@@ -25,9 +20,12 @@ import {
   newMetadata,
   nextTimestampMs,
   ownSpec,
+  withoutSnapshots,
   withSchema,
   type TableMetadata,
 } from './metadata.ts'
+import type { NextVersion, PendingFile } from './next-version.ts'
+import { buildReplace } from './replace.ts'
 import { assignIds, columnsOf, type IcebergField, type TableSchema } from './schema.ts'
 import {
   findVersion,
@@ -56,6 +54,8 @@ export interface LakeTable {
   /** Rows of the current snapshot. */
   readonly recordCount: number
   readonly snapshot: TableSnapshot | null
+  /** The current metadata file. */
+  readonly metadata: TableMetadata
   /** Data files of the current snapshot, oldest first. Read once; a commit extends them. */
   liveFiles(): Promise<readonly LiveFile[]>
   /**
@@ -67,6 +67,17 @@ export interface LakeTable {
   commit(change: TableCommit): Promise<void>
   /** Makes these the columns, in this order, by changing metadata only; nothing happens when they are. EVOLUTION_REFUSED as `assignIds` says; otherwise throws as `commit` does. */
   evolve(columns: readonly Column[]): Promise<void>
+  /**
+   * Puts files (written and synced by `writeDataFiles`) in the place of live ones that hold the same rows. Commits of others that only add files do
+   * not matter. When it resolves the change is durable and the object shows it. Throws COMMIT_CONFLICT when a replaced file is not in the table any
+   * more: nothing was changed; OUTCOME_UNKNOWN when it could not be found out; TABLE_DAMAGED when the numbers of rows differ.
+   */
+  replaceFiles(change: FileReplacement): Promise<void>
+  /**
+   * Stops naming the snapshots that `policy` gives up, by one commit; answers with them, oldest first. Their files are not touched. Does nothing while the outcome
+   * of a commit of this object is unknown: the snapshot that tells may be among them. Throws as `commit` does.
+   */
+  expireSnapshots(policy: SnapshotPolicy): Promise<readonly ExpiredSnapshot[]>
   /** Takes in what other writers have committed. */
   reload(): Promise<void>
 }
@@ -85,6 +96,12 @@ export interface TableCommit {
   readonly files: readonly DataFile[]
   /** Merged into the table's properties, and repeated in the snapshot's summary. */
   readonly properties?: Readonly<Record<string, string>>
+}
+
+export interface FileReplacement {
+  /** Paths of live files. */
+  readonly replaced: readonly string[]
+  readonly added: readonly DataFile[]
 }
 
 export interface TableLocation {
@@ -157,6 +174,8 @@ class IcebergTable implements LakeTable {
   readonly #location: TableLocation
   readonly #metadataFolder: string
   #state: TableState
+  /** Batches whose outcome is not known: they will be asked for again. */
+  readonly #unknown = new Set<string>()
   /** The end of the queue of changes: they run one after the other. */
   #lastChange: Promise<void> = Promise.resolve()
 
@@ -202,6 +221,10 @@ class IcebergTable implements LakeTable {
     )
   }
 
+  get metadata(): TableMetadata {
+    return this.#state.metadata
+  }
+
   get snapshot(): TableSnapshot | null {
     const snapshot = currentSnapshot(this.#state.metadata)
     if (snapshot === undefined) return null
@@ -220,24 +243,33 @@ class IcebergTable implements LakeTable {
   }
 
   commit(change: TableCommit): Promise<void> {
-    return this.#inTurn(async () => {
-      const isDone = (metadata: TableMetadata) => holdsBatch(metadata, change.batchId)
-      if (isDone(this.#state.metadata)) return this.#makeDurable()
-      const properties = commitProperties(change.batchId, change.properties)
-      const { metadata, manifests } = this.#state
-      if (change.files.length === 0)
-        return this.#publish(buildPropertyChange(this.#state, properties), isDone)
-      const base = { metadata, manifests, live: await this.liveFiles() }
-      const next = await buildAppend(
-        this.#location.files,
-        this.#metadataFolder,
-        base,
-        change.files,
-        properties,
-        nextTimestampMs(metadata, this.#location.clock.nowMs()),
-      )
-      return this.#publish(next, isDone)
-    })
+    return this.#inTurn(() => this.#commit(change)).then(
+      () => void this.#unknown.delete(change.batchId),
+      (error: unknown) => {
+        if (error instanceof QuestlogError && error.code === 'OUTCOME_UNKNOWN')
+          this.#unknown.add(change.batchId)
+        throw error
+      },
+    )
+  }
+
+  async #commit(change: TableCommit): Promise<void> {
+    const isDone = (metadata: TableMetadata) => holdsBatch(metadata, change.batchId)
+    if (isDone(this.#state.metadata)) return this.#makeDurable()
+    const properties = commitProperties(change.batchId, change.properties)
+    const { metadata, manifests } = this.#state
+    if (change.files.length === 0)
+      return this.#publish(buildPropertyChange(this.#state, properties), isDone)
+    const base = { metadata, manifests, live: await this.liveFiles() }
+    const next = await buildAppend(
+      this.#location.files,
+      this.#metadataFolder,
+      base,
+      change.files,
+      properties,
+      nextTimestampMs(metadata, this.#location.clock.nowMs()),
+    )
+    return this.#publish(next, isDone)
   }
 
   evolve(columns: readonly Column[]): Promise<void> {
@@ -252,6 +284,49 @@ class IcebergTable implements LakeTable {
         (other) => isSame(currentSchema(other).fields, fields),
       )
     })
+  }
+
+  replaceFiles(change: FileReplacement): Promise<void> {
+    const replaced = new Set(change.replaced)
+    const { added } = change
+    return this.#inTurn(() =>
+      this.#untilNoOtherWins(async () => {
+        const { metadata, manifests } = this.#state
+        const next = await buildReplace(
+          this.#location.files,
+          this.#metadataFolder,
+          { metadata, manifests, live: await this.liveFiles() },
+          { replaced, added },
+          nextTimestampMs(metadata, this.#location.clock.nowMs()),
+        )
+        if (next === undefined)
+          throw new QuestlogError(
+            'COMMIT_CONFLICT',
+            `another writer has removed files of ${this.#fullName} that were to be replaced`,
+            { table: this.#fullName },
+          )
+        const id = next.metadata['current-snapshot-id']
+        const holdsSnapshot = (other: TableMetadata) =>
+          other.snapshots?.some((snapshot) => snapshot['snapshot-id'] === id) === true
+        await this.#publish(next, holdsSnapshot)
+      }),
+    )
+  }
+
+  async expireSnapshots(policy: SnapshotPolicy): Promise<readonly ExpiredSnapshot[]> {
+    let expired: readonly ExpiredSnapshot[] = []
+    await this.#inTurn(async () => {
+      const { metadata, manifests, live } = this.#state
+      expired = expiredSnapshots(metadata, policy, this.#location.clock.nowMs())
+      if (this.#unknown.size > 0) expired = []
+      if (expired.length === 0) return
+      const ids = new Set(expired.map(({ snapshot }) => snapshot['snapshot-id']))
+      await this.#publish(
+        { metadata: withoutSnapshots(metadata, ids), manifests, live, pending: [] },
+        (other) => other.snapshots?.every((snapshot) => !ids.has(snapshot['snapshot-id'])) === true,
+      )
+    })
+    return expired
   }
 
   reload(): Promise<void> {
@@ -301,6 +376,19 @@ class IcebergTable implements LakeTable {
     if (linked !== true) return this.#settle(isDone, linked)
     this.#state = { version, metadata, manifests: next.manifests, live: next.live }
     await tidyAfterCommit(files, folder, staged, version)
+  }
+
+  /** Builds and publishes again on the version of another writer that won. */
+  async #untilNoOtherWins(publish: () => Promise<void>): Promise<void> {
+    for (let tries = 1; ; tries++) {
+      const base = this.version
+      try {
+        return await publish()
+      } catch (error) {
+        const hasLost = error instanceof QuestlogError && error.code === 'COMMIT_CONFLICT'
+        if (!hasLost || this.version === base || tries === triesMax) throw error
+      }
+    }
   }
 
   /** After a link that failed, or whose answer was lost, or that came too late: the folder says what happened. Nothing is repeated and nothing removed. */
@@ -360,6 +448,9 @@ class IcebergTable implements LakeTable {
     return turn
   }
 }
+
+/** A change that others' commits do not contradict is built anew so often. */
+const triesMax = 5
 
 interface Failure {
   readonly error: unknown

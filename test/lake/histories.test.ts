@@ -1,8 +1,9 @@
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { QuestlogError } from '../../src/core/errors.ts'
+import { Cleaner } from '../../src/lake/cleaner.ts'
 import { metadataFolder, pathOf } from '../../src/lake/location.ts'
-import { readManifest, type DataFile } from '../../src/lake/manifest.ts'
+import { isLive, readManifest, type DataFile } from '../../src/lake/manifest.ts'
 import { readManifestList } from '../../src/lake/manifest-list.ts'
 import { decodeMetadata, ownSpec } from '../../src/lake/metadata.ts'
 import { createTable, openDurableTable, openTable, type LakeTable } from '../../src/lake/table.ts'
@@ -13,6 +14,8 @@ import { SimulatedClock } from '../support/simulated-clock.ts'
 import { SimulatedFiles } from '../support/simulated-files.ts'
 import { plainColumns } from './support.ts'
 
+const snapshotPolicy = { ageMsMin: 4, countMin: 4, countMax: 10 }
+const orphanAgeMs = 24
 const lakeFolder = '/data/lake'
 const triesMax = 4
 
@@ -24,8 +27,8 @@ interface Batch {
 }
 
 /**
- * One seeded life of a table: writers that know nothing of each other commit and evolve on a disk that fails; the machine stops at any operation of it. What DuckDB
- * would write is a few bytes here, written and synced the same way.
+ * One seeded life of a table: writers that know nothing of each other commit, evolve, compact and clean up on a disk that fails; the machine stops at any operation
+ * of it. What DuckDB would write is a few bytes here, written and synced the same way.
  */
 class History {
   readonly files: SimulatedFiles
@@ -36,6 +39,13 @@ class History {
   readonly batches: Batch[] = []
   readonly acknowledged = new Set<string>()
   readonly bytesOf = new Map<string, Buffer>()
+  /** The batches whose rows a data file holds. */
+  readonly #batchesOf = new Map<string, readonly string[]>()
+  readonly #cleaners = new Map<LakeTable, Cleaner>()
+  compactions = 0
+  /** Batches that were not acknowledged at the end of the last life. */
+  unknown = 0
+  removedFiles = 0
   /** Columns that an acknowledged evolution has added. */
   readonly columnsDone = new Set<string>()
   isCreated = false
@@ -46,7 +56,7 @@ class History {
   #columns: readonly Column[] = plainColumns
 
   constructor(seed: number, faulty: boolean) {
-    this.files = new SimulatedFiles({ seed })
+    this.files = new SimulatedFiles({ seed, nowMs: () => this.clock.nowMs() })
     this.random = seededRandom(seed + 1)
     this.faulty = faulty
   }
@@ -59,15 +69,16 @@ class History {
   /** One life of the machine, up to a stop at any operation or after the last. A writer of an earlier process may still be there: a zombie. */
   async run(zombies: readonly LakeTable[]): Promise<LakeTable[]> {
     const { files, random } = this
-    files.stopAt = files.operations + random.below(random.pick([15, 60, 150]))
+    files.stopAt = files.operations + random.below(random.pick([15, 60, 150, 500]))
     if (this.faulty) {
       const probability = random.pick([0, 0.01, 0.05])
       files.fault = (operation) =>
         operation !== 'read' && random.chance(probability) ? 'EIO' : undefined
     }
+    this.#cleaners.clear()
     const own = await this.#open()
     const writers = own === undefined ? [...zombies] : [own, ...zombies]
-    const rounds = 1 + random.below(6)
+    const rounds = 1 + random.below(random.pick([4, 20]))
     for (let round = 0; round < rounds && !files.stopped; round++) {
       await Promise.all(writers.map((table) => this.#step(table)))
       this.clock.advance(random.below(5))
@@ -87,28 +98,34 @@ class History {
       const table =
         (await openDurableTable(this.at())) ?? (await createTable(this.at(), plainColumns, {}))
       this.isCreated = true
-      this.#held = await batchesOf(table) // whoever builds on it may rely on it
+      this.#held = await this.#batches(table) // whoever builds on it may rely on it
       return table
     })
   }
 
   async #step(table: LakeTable): Promise<void> {
     const { random } = this
-    const choice = random.below(10)
+    const choice = random.below(14)
     if (choice === 0) await this.#attempt(() => table.reload())
     else if (choice === 1) await this.#evolve(table)
+    else if (choice <= 4) await this.#compact(table)
+    else if (choice <= 7) await this.#clean(table)
     else await this.#commit(table, this.#batch())
   }
 
   /** A new batch, or one whose outcome is not known: it is tried again under its id, also by another writer. */
   #batch(): Batch {
-    const open = this.batches.filter(({ id, hasRows }) => hasRows && !this.acknowledged.has(id))
-    const [first, ...rest] = open
+    const [first, ...rest] = this.#openBatches()
     if (first !== undefined && this.random.chance(0.3)) return this.random.pick([first, ...rest])
     const id = `batch${this.batches.length}`
     const batch: Batch = { id, files: undefined, hasRows: this.random.chance(0.85) }
     this.batches.push(batch)
     return batch
+  }
+
+  /** Batches that may still be tried again. */
+  #openBatches(): Batch[] {
+    return this.batches.filter(({ id, hasRows }) => hasRows && !this.acknowledged.has(id))
   }
 
   async #commit(table: LakeTable, batch: Batch): Promise<void> {
@@ -136,12 +153,68 @@ class History {
     if (done === true) this.columnsDone.add(name)
   }
 
+  /** Any of the table's files become one, as if somebody had merged their rows. */
+  async #compact(table: LakeTable): Promise<void> {
+    await this.#attempt(async () => {
+      const live = await table.liveFiles()
+      const chosen = live.filter(() => this.random.chance(0.7))
+      if (chosen.length < 2) return
+      const held = chosen.flatMap((file) => this.#batchesOf.get(file.path) ?? [])
+      const added = [await this.#writeData(table, 'merged', held)]
+      await table.replaceFiles({ replaced: chosen.map(({ path }) => path), added })
+      this.compactions++
+    })
+  }
+
+  /** Old snapshots go, and what nothing names, as long as no batch that may still be committed needs it. */
+  async #clean(table: LakeTable): Promise<void> {
+    const { files, clock } = this
+    const isInUse = (path: string) =>
+      this.#openBatches().some(({ files: own }) => own?.some((file) => file.path === path) === true)
+    const cleaner =
+      this.#cleaners.get(table) ??
+      new Cleaner({
+        files,
+        clock,
+        table,
+        snapshots: snapshotPolicy,
+        orphanAgeMsMin: orphanAgeMs,
+        readersNow: () => () => true,
+        isInUse,
+      })
+    this.#cleaners.set(table, cleaner)
+    // A batch of another writer that is tried again must find the snapshot that has it.
+    if (this.#openBatches().length === 0) await this.#attempt(() => cleaner.expire())
+    this.removedFiles += (await this.#attempt(() => cleaner.removeExpired())) ?? 0
+    this.removedFiles += (await this.#attempt(() => cleaner.removeOrphans())) ?? 0
+  }
+
+  /** After a quiet time, and with all batches done, there is nothing in the table's folder that it does not name. */
+  async cleanUp(): Promise<void> {
+    const table = await this.#open()
+    if (table === undefined) return
+    this.unknown = this.#openBatches().length
+    for (const batch of this.#openBatches()) await this.#commit(table, batch)
+    for (let round = 0; round < 4; round++) {
+      this.clock.advance(2 * orphanAgeMs)
+      await this.#clean(table)
+    }
+    const named = new Set(await this.#namedFiles(table))
+    const left = this.files.paths().filter((path) => /\.(?:parquet|avro|tmp)$/.test(path))
+    for (const path of left) must(named.has(path), `${path} was left behind`)
+  }
+
   /** As COPY and the syncs after it do. */
-  async #writeData(table: LakeTable, batchId: string): Promise<DataFile> {
+  async #writeData(
+    table: LakeTable,
+    name: string,
+    held: readonly string[] = [name],
+  ): Promise<DataFile> {
     const folder = join(table.folder, 'data')
-    const path = join(folder, `${batchId}-${this.bytesOf.size}.parquet`)
-    const bytes = Buffer.from(`${batchId} ${'x'.repeat(this.random.below(200))}`)
+    const path = join(folder, `${name}-${this.bytesOf.size}.parquet`)
+    const bytes = Buffer.from(`${name} ${'x'.repeat(this.random.below(200))}`)
     this.bytesOf.set(path, bytes)
+    this.#batchesOf.set(path, held)
     const file = await this.files.openAppend(path)
     await file.append(bytes)
     await file.close()
@@ -151,7 +224,8 @@ class History {
     const [columnSizes, valueCounts, nullCounts, nanCounts] = [none, none, none, none]
     const counts = { columnSizes, valueCounts, nullCounts, nanCounts }
     const metrics = { ...counts, lowerBounds: none, upperBounds: none }
-    return { path, recordCount: 1, sizeBytes: bytes.length, day: '2026-11-21', metrics }
+    const recordCount = held.length
+    return { path, recordCount, sizeBytes: bytes.length, day: '2026-11-21', metrics }
   }
 
   /** Undefined after an error that a caller lives with: a conflict, an unknown outcome, a failed operation, the end of the machine. */
@@ -177,8 +251,8 @@ class History {
     }
     const found = await this.#checkFiles(table)
     must(new Set(found).size === found.length, `a batch is there twice: ${found.join(' ')}`)
-    const isPrefix = this.#held.every((id, at) => found[at] === id)
-    must(isPrefix, `it held ${this.#held.join(' ')}, now ${found.join(' ')}`)
+    const holdsAll = this.#held.every((id) => found.includes(id))
+    must(holdsAll, `it held ${this.#held.join(' ')}, now ${found.join(' ')}`)
     // What a reader sees after a kill may not be on the disk yet; after a power failure it is.
     if (this.#isDurable) this.#held = found
     for (const batch of this.batches) {
@@ -204,28 +278,43 @@ class History {
     const metadata = decodeMetadata(await files.readAll(path), path)
     for (const { 'metadata-file': previous } of metadata['metadata-log'] ?? [])
       must(((await files.sizeOf(pathOf(previous))) ?? 0) > 0, `${previous} is gone`)
+    for (const named of await this.#namedFiles(table)) {
+      if (!named.endsWith('.parquet')) continue
+      const bytes = await files.readAll(named)
+      must(this.bytesOf.get(named)?.equals(bytes) === true, `${named} has other bytes`)
+    }
+    return this.#batches(table)
+  }
+
+  /** Manifest lists, manifests and live data files of all snapshots, read without the code that decides what may go. */
+  async #namedFiles({ metadata }: LakeTable): Promise<string[]> {
+    const named: string[] = []
     const spec = ownSpec(metadata)
     for (const snapshot of metadata.snapshots ?? []) {
-      for (const manifest of await readManifestList(files, snapshot['manifest-list'])) {
-        for (const entry of await readManifest(files, manifest, spec)) {
-          const named = pathOf(entry.data_file.file_path)
-          const bytes = await files.readAll(named)
-          must(this.bytesOf.get(named)?.equals(bytes) === true, `${named} has other bytes`)
+      named.push(pathOf(snapshot['manifest-list']))
+      let rows = 0
+      for (const manifest of await readManifestList(this.files, snapshot['manifest-list'])) {
+        named.push(pathOf(manifest.manifest_path))
+        for (const entry of await readManifest(this.files, manifest, spec)) {
+          if (!isLive(entry)) continue
+          named.push(pathOf(entry.data_file.file_path))
+          rows += Number(entry.data_file.record_count)
         }
       }
+      must(snapshot.summary['total-records'] === String(rows), `a snapshot has ${rows} rows`)
     }
-    return batchesOf(table)
+    return named
+  }
+
+  async #batches(table: LakeTable): Promise<string[]> {
+    const live = await table.liveFiles()
+    return live.flatMap((file) => this.#batchesOf.get(file.path) ?? [file.path])
   }
 }
 
 /** As expect, at the price of a comparison: a history makes thousands of them. */
 function must(holds: boolean, message: string): void {
   if (!holds) throw new Error(message)
-}
-
-async function batchesOf(table: LakeTable): Promise<string[]> {
-  const live = await table.liveFiles()
-  return live.map((file) => /(batch\d+)-\d+\.parquet$/.exec(file.path)?.[1] ?? file.path)
 }
 
 async function play(seed: number, faulty: boolean): Promise<History> {
@@ -237,6 +326,8 @@ async function play(seed: number, faulty: boolean): Promise<History> {
       zombies = await history.run(zombies)
       await history.check()
     }
+    await history.cleanUp()
+    await history.check()
   } catch (error) {
     throw new Error(`history ${seed}${faulty ? ' on a failing disk' : ''} breaks a promise`, {
       cause: error,
@@ -246,7 +337,7 @@ async function play(seed: number, faulty: boolean): Promise<History> {
 }
 
 // More of them for a long run: QUESTLOG_TEST_HISTORIES=100000.
-const histories = Number(process.env['QUESTLOG_TEST_HISTORIES'] ?? 400)
+const histories = Number(process.env['QUESTLOG_TEST_HISTORIES'] ?? 250)
 const patience = 120_000
 
 test(
@@ -268,11 +359,17 @@ test(
 test('histories do what they are for: they stop in the middle, and batches are acknowledged', async () => {
   let acknowledged = 0
   let unknown = 0
+  let compactions = 0
+  let removedFiles = 0
   for (let seed = 0; seed < 50; seed++) {
     const history = await play(seed, true)
     acknowledged += history.acknowledged.size
-    unknown += history.batches.length - history.acknowledged.size
+    compactions += history.compactions
+    removedFiles += history.removedFiles
+    unknown += history.unknown
   }
   expect(acknowledged).toBeGreaterThan(50)
-  expect(unknown).toBeGreaterThan(20)
+  expect(compactions).toBeGreaterThan(10)
+  expect(removedFiles).toBeGreaterThan(100)
+  expect(unknown).toBeGreaterThan(10)
 })
