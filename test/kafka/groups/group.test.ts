@@ -339,6 +339,32 @@ describe('static members', () => {
     expect(bench.group.members().map(({ id }) => id)).toEqual([a.memberId, c.memberId])
   })
 
+  test('a leader that is away at a rebalance does not lead the next generation', () => {
+    const { bench, a, b } = setUp()
+    const c = bench.client('c', { rebalanceTimeoutMs: 2_000 })
+    b.join({ rebalanceTimeoutMs: 2_000 })
+    for (const client of [a, b]) client.join({ rebalanceTimeoutMs: 2_000 })
+    for (const client of [b, a]) client.sync()
+    c.joinFully()
+    b.join({ rebalanceTimeoutMs: 2_000 })
+    bench.advance(2_000)
+    expect(bench.group.members().map(({ id }) => id)).toContain(a.memberId)
+    expect([b, c].map(({ joined }) => joined?.leader)).toEqual([b.memberId, b.memberId])
+  })
+
+  test('one that is started again and never asks for its part is out after the rebalance timeout', () => {
+    const { bench, a, b } = setUp()
+    for (const client of [a, b]) client.join()
+    a.sync() // b was told of the generation and is started again before it has asked
+    const again = bench.client('b2', { groupInstanceId: 'two' })
+    again.join()
+    for (let passed = 0; passed < rebalanceTimeoutMs; passed += 5_000) {
+      for (const client of [a, again]) client.heartbeat()
+      bench.advance(5_000)
+    }
+    expect(again.heartbeat()).toBe(kafkaErrors.unknownMemberId)
+  })
+
   test('an administrator removes one by its instance id', () => {
     const { bench, b } = setUp()
     expect(bench.group.leave('', 'two', bench.nowMs)).toBe(0)
