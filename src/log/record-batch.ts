@@ -1,6 +1,6 @@
-import { gunzipSync } from 'node:zlib'
 import { crc32c } from '@node-rs/crc32'
 import { QuestlogError } from '../core/errors.ts'
+import { decompress } from './compression.ts'
 import { readInt64, writeInt64 } from './int64.ts'
 import type { LogRecord, NewRecord, RecordHeader } from './record.ts'
 
@@ -17,6 +17,8 @@ export const batchLengthEnd = 12
 export const batchBytesMax = 128 * 1024 * 1024
 /** Records of a compressed batch are refused beyond this size. */
 const decompressedBytesMax = 256 * 1024 * 1024
+/** A record takes 7 bytes before compression. None compresses so well that a byte holds more than these: a batch that says so lies about its count. */
+export const recordsPerByteMax = 64
 
 const magicOffset = 16
 const currentMagic = 2
@@ -202,7 +204,7 @@ export function isIntact(bytes: Buffer): boolean {
 
 /**
  * The records of a batch, in order; keys, values and header values are views into it (into the decompressed bytes if it is compressed).
- * EVENT_MALFORMED when the CRC is right but the records are not (a client wrote them so); FORMAT_UNKNOWN for a codec other than none and gzip; EVENT_TOO_LARGE beyond 256 MiB decompressed.
+ * RECORD_BATCH_MALFORMED when the CRC is right but the records are not (a client wrote them so); EVENT_TOO_LARGE beyond 256 MiB decompressed.
  */
 export function decodeRecords(batch: RecordBatch): LogRecord[] {
   return decodeRecordsWithin(batch, decompressedBytesMax)
@@ -235,21 +237,15 @@ function recordBytes(batch: RecordBatch, bytesMax: number): Buffer {
   const bytes = batch.bytes.subarray(batchOverheadBytes)
   const codec = batch.attributes & compressionMask
   if (codec === 0) return bytes
-  if (codec !== 1)
-    throw new QuestlogError(
-      'FORMAT_UNKNOWN',
-      `the record batch at offset ${batch.baseOffset} has compression codec ${codec}, which this version does not read`,
-      { offset: batch.baseOffset, codec },
-    )
   try {
-    return gunzipSync(bytes, { maxOutputLength: bytesMax })
+    return decompress(codec, bytes, bytesMax)
   } catch (error) {
-    const tooLarge = error instanceof RangeError
+    if (!(error instanceof QuestlogError)) throw error
     throw new QuestlogError(
-      tooLarge ? 'EVENT_TOO_LARGE' : 'EVENT_MALFORMED',
-      `the record batch at offset ${batch.baseOffset} ${tooLarge ? `has more than ${bytesMax} bytes when decompressed` : 'is not valid gzip'}`,
-      { offset: batch.baseOffset },
-      { cause: error },
+      error.code,
+      `the record batch at offset ${batch.baseOffset} can't be read: ${error.message}`,
+      { ...error.facts, offset: batch.baseOffset },
+      { cause: error.cause },
     )
   }
 }
@@ -269,7 +265,7 @@ class Cursor {
 
   fail(reason: string): never {
     throw new QuestlogError(
-      'EVENT_MALFORMED',
+      'RECORD_BATCH_MALFORMED',
       `the record batch at offset ${this.#baseOffset} is malformed: ${reason}`,
       { offset: this.#baseOffset },
     )
