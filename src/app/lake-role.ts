@@ -11,6 +11,7 @@ import {
   summarizeTopic,
   summarizeUnreadTopic,
 } from '../stream/status.ts'
+import { Maintenance } from '../stream/maintenance.ts'
 import { Stream } from '../stream/stream.ts'
 import type { StreamTable } from '../stream/stream-table.ts'
 import { auditRunning } from './audit.ts'
@@ -40,13 +41,32 @@ export async function startLake(options: RoleOptions): Promise<LakeRole> {
   await stream.activate(options.definition)
   const inspector = await instance.connect()
   const server = await openServer(options, instance, stream, inspector)
+  const maintenance = new Maintenance({
+    stream,
+    files,
+    clock,
+    logger,
+    settings,
+    openDuckdb: () =>
+      openDuckdb({
+        memoryMiB: settings.compactionMemoryMiB,
+        threads: 1, // the tables and the statements need the others
+        temporaryFolder: join(data, 'run', 'compaction-temp'),
+        temporaryMiB: settings.duckdbTempMiB,
+      }),
+  })
   stream.start()
+  maintenance.start()
   return {
     sqlPort: await server.listen(options.host, options.port),
     activate: async (version) => stream.activate(await options.loadDefinition(version)),
     status: async () =>
-      lakeStatus(stream, await stream.reader.topics(), await attentionLines(stream, inspector)),
+      lakeStatus(stream, await stream.reader.topics(), [
+        ...(await attentionLines(stream, inspector)),
+        ...maintenanceLines(maintenance),
+      ]),
     async stop() {
+      await maintenance.stop()
       await server.close()
       return whatIsKept(join(data, 'lake'), stream, await stream.stop())
     },
@@ -91,6 +111,13 @@ async function openServer(
       ['GET /_questlog/audit', audit],
     ]),
   })
+}
+
+/** What is known to fail more than once: the first time may have been a full disk for a moment. */
+function maintenanceLines(maintenance: Maintenance): string[] {
+  return [...maintenance.failures]
+    .filter(([, failure]) => failure.attempts > 1)
+    .map(([table, { reason }]) => `table ${table} can't be compacted or cleaned up: ${reason}`)
 }
 
 /** Lines for `down`. */

@@ -43,13 +43,20 @@ const orphanScansPerAge = 24
 export class Cleaner {
   readonly #options: CleanerOptions
   readonly #named: NamedFiles
+  #table: LakeTable
   #doomed: Doomed[] = []
   #orphans: ReadonlySet<string> = new Set()
   #scannedMs: number | undefined
 
   constructor(options: CleanerOptions) {
     this.#options = options
+    this.#table = options.table
     this.#named = new NamedFiles(options.files)
+  }
+
+  /** From now on the same table as this object has it. */
+  use(table: LakeTable): void {
+    this.#table = table
   }
 
   /** Files that wait for their removal. */
@@ -59,7 +66,8 @@ export class Cleaner {
 
   /** Removes the snapshots that the policy gives up from the table, and notes what they needed. Resolves to their number. */
   async expire(): Promise<number> {
-    const { table, clock, snapshots, readersNow } = this.#options
+    const { clock, snapshots, readersNow } = this.#options
+    const table = this.#table
     const expired = await table.expireSnapshots(snapshots)
     const last = expired.at(-1)
     if (last === undefined) return 0
@@ -97,12 +105,12 @@ export class Cleaner {
 
   /** Removes old files that nothing names, if it is time to look for them. Resolves to the number of files. */
   async removeOrphans(): Promise<number> {
-    const { files, clock, table, orphanAgeMsMin } = this.#options
+    const { files, clock, orphanAgeMsMin } = this.#options
     const nowMs = clock.monotonicMs()
     const isEarly =
       this.#scannedMs !== undefined && nowMs - this.#scannedMs < orphanAgeMsMin / orphanScansPerAge
     if (isEarly) return 0
-    const paths = await listTableFiles(files, table.folder)
+    const paths = await listTableFiles(files, this.#table.folder)
     const named = await this.#namedNow()
     if (named === undefined) return 0
     const found = await orphansAmong(files, paths, named, clock.nowMs() - orphanAgeMsMin)
@@ -116,9 +124,9 @@ export class Cleaner {
 
   /** What the newest version names; undefined while a commit of another writer, or one under way, makes it uncertain which one that is. */
   async #namedNow(): Promise<ReadonlySet<string> | undefined> {
-    const { files, table } = this.#options
-    const { metadata, version } = table
-    if ((await highestVersion(files, metadataFolder(table.folder))) !== version) return undefined
+    const { files } = this.#options
+    const { metadata, version, folder } = this.#table
+    if ((await highestVersion(files, metadataFolder(folder))) !== version) return undefined
     const snapshots = metadata.snapshots ?? []
     const named = await this.#named.of(snapshots, ownSpec(metadata))
     this.#named.forgetAllBut(snapshots)
@@ -126,11 +134,11 @@ export class Cleaner {
   }
 
   async #remove(paths: readonly string[]): Promise<number> {
-    const { files, table, isInUse } = this.#options
+    const { files, isInUse } = this.#options
     let removed = 0
     for (const path of paths) {
       // Another engine may have added files that lie elsewhere: they are not ours.
-      if (relative(table.folder, path).startsWith('..') || isInUse(path)) continue
+      if (relative(this.#table.folder, path).startsWith('..') || isInUse(path)) continue
       try {
         await files.unlink(path)
         removed++

@@ -37,7 +37,9 @@ interface PendingCommit {
 
 /** The snapshot of a table as its view shows it. */
 export async function snapshotPart(lake: LakeTable): Promise<SnapshotPart> {
-  return { scan: scanSql(lake, await lake.liveFiles()), recordCount: lake.recordCount }
+  const files = await lake.liveFiles()
+  const paths = new Set(files.map((file) => file.path))
+  return { scan: scanSql(lake, files), recordCount: lake.recordCount, paths }
 }
 
 /** Another writer has moved the offsets of a table: what this process holds in memory is no longer true, it must start anew. */
@@ -71,6 +73,21 @@ export class Committer {
 
   isPending(table: Committable): boolean {
     return this.#pending.has(table)
+  }
+
+  /** Whether a commit that is under way, or to be tried again, has written the data file. */
+  hasWritten(path: string): boolean {
+    return [...this.#pending.values()].some(
+      ({ files }) => files?.some((file) => file.path === path) === true,
+    )
+  }
+
+  /** Shows the files of a table as they are now, after a change that has left its rows alone. Not while a commit of the table is under way. */
+  async show(table: Committable): Promise<void> {
+    const snapshot = await snapshotPart(table.lake)
+    await this.#writer.run((connection) =>
+      inTransaction(connection, () => table.fresh.show(connection, snapshot)),
+    )
   }
 
   /**

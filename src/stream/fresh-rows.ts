@@ -11,6 +11,8 @@ export interface SnapshotPart {
   /** A SELECT of the table's columns over the data files of its snapshot. */
   readonly scan: string
   readonly recordCount: number
+  /** The files that the SELECT reads. */
+  readonly paths: ReadonlySet<string>
 }
 
 /** From the earliest to the latest record time, milliseconds. */
@@ -133,6 +135,23 @@ export class FreshRows {
     if (frozen !== undefined) await connection.run(`DROP TABLE ${frozen}`)
     this.#rows.frozen = 0
     this.#bytes.frozen = 0
+  }
+
+  /** The snapshot has other files now, with the same rows. */
+  async show(connection: DuckDBConnection, snapshot: SnapshotPart): Promise<void> {
+    const before = this.#snapshot
+    this.#snapshot = snapshot
+    try {
+      await this.#replaceViews(connection)
+    } catch (error) {
+      this.#snapshot = before
+      throw error
+    }
+  }
+
+  /** Whether the view reads a data file. */
+  reads(path: string): boolean {
+    return this.#snapshot.paths.has(path)
   }
 
   /** Drops the generations. Their rows must be committed, or read again from the log. */

@@ -7,11 +7,12 @@ import { Exclusive } from '../core/exclusive.ts'
 import type { Files } from '../core/files.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Settings } from '../core/settings.ts'
+import { offsetsProperty } from '../lake/offsets.ts'
 import { LogReader } from '../log/reader.ts'
 import type { PartitionWatermark, Topic, Watermark } from '../log/record.ts'
 import type { Definition, TableDefinition } from '../plan/definition.ts'
 import { checkExpressions } from './check-expressions.ts'
-import { Committer } from './committer.ts'
+import { Committer, LostTable, type Committable } from './committer.ts'
 import { CommitSchedule } from './commit-schedule.ts'
 import { convertTopic } from './conversion.ts'
 import { failedAgain, type Failure } from './failure.ts'
@@ -47,6 +48,7 @@ export class Stream {
   readonly #connections: { readonly writer: DuckDBConnection; readonly exporter: DuckDBConnection }
   readonly #writer: Exclusive<DuckDBConnection>
   readonly #tableSet: TableSet
+  readonly #committer: Committer
   readonly #schedule: CommitSchedule
   readonly #progress: Progress
   readonly #ledgers: Map<string, TopicLedger>
@@ -87,10 +89,10 @@ export class Stream {
     for (const [topicId, ledger] of parts.ledgers) this.#savedLedgers.set(topicId, ledger.copy())
     this.deadLetters = parts.deadLetters
     this.reader = new LogReader(options.files, join(options.dataFolder, 'log'))
-    const committer = new Committer({ ...options, writer: this.#writer, exporter: parts.exporter })
+    this.#committer = new Committer({ ...options, writer: this.#writer, exporter: parts.exporter })
     this.#schedule = new CommitSchedule({
       ...options,
-      committer,
+      committer: this.#committer,
       deadLetters: this.deadLetters,
       topics: () => this.#topics,
       syncLog: (topic) => this.#syncLog(topic),
@@ -153,8 +155,9 @@ export class Stream {
           'DATA_UNUSABLE',
           "the definition can't change while the dead letters can't be committed; see `questlog logs lake`",
         )
-      this.#tables = await this.#tableSet.apply(definition, this.#tables, (table) =>
-        this.#endOffsets(table),
+      // Nothing may change the files of a table while it is opened anew.
+      this.#tables = await this.#commitTurn.run(() =>
+        this.#tableSet.apply(definition, this.#tables, (table) => this.#endOffsets(table)),
       )
       this.#definition = definition
       for (const topic of this.#topics) topic.close()
@@ -205,6 +208,44 @@ export class Stream {
     const lease = Symbol('lease')
     this.#leases.add(lease)
     return { release: () => void this.#leases.delete(lease) }
+  }
+
+  /** Gives a test whether all statements that run now have ended. */
+  readersNow(): () => boolean {
+    const held = [...this.#leases]
+    return () => held.every((lease) => !this.#leases.has(lease))
+  }
+
+  /** What this process writes: the tables of the definition, and the dead letters. */
+  get committables(): readonly Committable[] {
+    return [...this.#tables, this.deadLetters]
+  }
+
+  /** Whether a view reads the data file, or a commit needs it that is not done. */
+  isInUse(path: string): boolean {
+    return (
+      this.#committer.hasWritten(path) || this.committables.some(({ fresh }) => fresh.reads(path))
+    )
+  }
+
+  /**
+   * Runs work that may change the files of a table, but not its rows, between two commits, and then shows its files as they are. Resolves to false,
+   * with nothing done, when the definition has changed since the table was taken from `committables`, or a commit of it is to be tried again.
+   */
+  changeFiles(table: Committable, change: () => Promise<unknown>): Promise<boolean> {
+    return this.#commitTurn.run(async () => {
+      if (!this.committables.includes(table) || this.#committer.isPending(table)) return false
+      const snapshotBefore = table.lake.snapshot?.id
+      const reachBefore = reachOf(table)
+      try {
+        await change()
+      } finally {
+        if (reachOf(table) !== reachBefore)
+          this.#die(new LostTable(`another process has committed records to ${table.lake.name}`))
+      }
+      if (table.lake.snapshot?.id !== snapshotBefore) await this.#committer.show(table)
+      return true
+    })
   }
 
   /** Looks for new records at once instead of at the next poll. */
@@ -460,6 +501,11 @@ export class Stream {
     this.#options.onFatal(error)
     return false
   }
+}
+
+/** How far the rows of a table reach: only its own commits move it. */
+function reachOf({ lake }: Committable): string {
+  return JSON.stringify([lake.properties[offsetsProperty], lake.properties[setAsideProperty]])
 }
 
 /** The topics that have events or tables. What others hold is in no table, whatever it is. */

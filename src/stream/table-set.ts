@@ -10,7 +10,7 @@ import { systemColumns, type Column } from '../plan/columns.ts'
 import { tableEventTypes, type Definition, type TableDefinition } from '../plan/definition.ts'
 import { snapshotPart } from './committer.ts'
 import { deadLetterColumns, deadLetterNamespace, deadLetterTable } from './dead-letters.ts'
-import { createSnapshotViews, FreshRows } from './fresh-rows.ts'
+import { createSnapshotViews, FreshRows, type SnapshotPart } from './fresh-rows.ts'
 import type { StreamTable } from './stream-table.ts'
 
 /**
@@ -114,11 +114,7 @@ export class TableSet {
     )
   }
 
-  #freshRows(
-    lake: LakeTable,
-    columns: readonly Column[],
-    part: { scan: string; recordCount: number },
-  ): FreshRows {
+  #freshRows(lake: LakeTable, columns: readonly Column[], part: SnapshotPart): FreshRows {
     return new FreshRows(lake.namespace, lake.name, columns, part, () => ++this.#generation)
   }
 

@@ -1,0 +1,236 @@
+import type { DuckDBInstance } from '@duckdb/node-api'
+import type { Clock } from '../core/clock.ts'
+import type { DuckDBConnection } from '../core/duckdb.ts'
+import type { Files } from '../core/files.ts'
+import type { Logger } from '../core/logger.ts'
+import type { Settings } from '../core/settings.ts'
+import { Cleaner } from '../lake/cleaner.ts'
+import { compactFiles } from '../lake/compact.ts'
+import { planCompaction, type CompactionPlan } from '../lake/compaction.ts'
+import { expiredSnapshots, type SnapshotPolicy } from '../lake/expiry.ts'
+import type { LiveFile } from '../lake/manifest.ts'
+import type { LakeTable } from '../lake/table.ts'
+import type { Committable } from './committer.ts'
+import { failedAgain, type Failure } from './failure.ts'
+import type { Stream } from './stream.ts'
+
+export interface MaintenanceOptions {
+  readonly stream: Pick<Stream, 'committables' | 'changeFiles' | 'readersNow' | 'isInUse'>
+  readonly files: Files
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly settings: Settings
+  /** Opens a DuckDB for merging files, with memory and threads of its own. Called when there is something to merge for the first time. */
+  readonly openDuckdb: () => Promise<DuckDBInstance>
+}
+
+/** A day is closed when it is over in UTC and nothing was added to it for this long. */
+const closedAfterMs = 600_000
+/** Snapshots are given up so many at a time, or a part of their age after the last time: each time is a commit. */
+const expiryCount = 32
+const expiriesPerAge = 6
+
+/**
+ * Looks after the tables in the background, one piece of work at a time and with a pause as long as the work after it: merges small files, gives up old
+ * snapshots, removes what nothing names. Everything else goes on meanwhile; a failure is logged, and tried again later.
+ */
+export class Maintenance {
+  readonly #options: MaintenanceOptions
+  readonly #states = new Map<string, TableState>()
+  readonly #stopped = new AbortController()
+  #duckdb: { readonly instance: DuckDBInstance; readonly connection: DuckDBConnection } | undefined
+  #loop: Promise<void> | undefined
+
+  constructor(options: MaintenanceOptions) {
+    this.#options = options
+  }
+
+  /** Why a table is not looked after at the moment, by `<namespace>.<name>`. */
+  get failures(): ReadonlyMap<string, Failure> {
+    const failed = [...this.#states.values()].flatMap(({ table: { lake }, failure }) =>
+      failure === null ? [] : [[`${lake.namespace}.${lake.name}`, failure] as const],
+    )
+    return new Map(failed)
+  }
+
+  start(): void {
+    this.#loop ??= this.#run()
+  }
+
+  /** Ends what is going on; a merge that is under way is given up. */
+  async stop(): Promise<void> {
+    this.#stopped.abort()
+    this.#duckdb?.connection.interrupt()
+    await this.#loop
+    this.#duckdb?.connection.closeSync()
+    this.#duckdb?.instance.closeSync()
+    this.#duckdb = undefined
+  }
+
+  async #run(): Promise<void> {
+    const { clock, settings } = this.#options
+    const signal = this.#stopped.signal
+    while (!signal.aborted) {
+      await clock.sleep(settings.maintenanceIntervalMs, signal)
+      while (!signal.aborted && (await this.#pass())) {
+        // Files are merged one plan a table and pass until none is left.
+      }
+    }
+  }
+
+  /** Looks at every table once; whether there may be more to merge. */
+  async #pass(): Promise<boolean> {
+    const { clock } = this.#options
+    const signal = this.#stopped.signal
+    let hasMore = false
+    for (const state of this.#current()) {
+      if (signal.aborted) return false
+      if (state.failure !== null && clock.monotonicMs() < state.failure.retryAtMs) continue
+      const startedMs = clock.monotonicMs()
+      if (await this.#attempt(state)) {
+        hasMore = true
+        await clock.sleep(clock.monotonicMs() - startedMs, signal)
+      }
+    }
+    return hasMore
+  }
+
+  async #attempt(state: TableState): Promise<boolean> {
+    const { clock, settings, logger } = this.#options
+    try {
+      // Room first: merging needs some.
+      const failed = await this.#clean(state).catch((error: unknown) => ({ error }))
+      const hasMerged = await this.#merge(state)
+      if (failed !== undefined) throw failed.error
+      state.failure = null
+      return hasMerged
+    } catch (error) {
+      if (this.#stopped.signal.aborted) return false
+      state.failure = failedAgain(state.failure, error, clock.monotonicMs(), settings)
+      logger.warn('a table could not be looked after', { table: state.table.lake.name, error })
+      return false
+    }
+  }
+
+  async #clean(state: TableState): Promise<void> {
+    const { logger, stream } = this.#options
+    const { table, cleaner } = state
+    let snapshots = 0
+    if (this.#isExpiryDue(state))
+      await stream.changeFiles(table, async () => (snapshots = await cleaner.expire()))
+    const files = (await cleaner.removeExpired()) + (await cleaner.removeOrphans())
+    if (snapshots + files > 0)
+      logger.info('cleaned up', { table: table.lake.name, snapshots, files })
+  }
+
+  #isExpiryDue(state: TableState): boolean {
+    const { clock, settings } = this.#options
+    const { lake } = state.table
+    const count = expiredSnapshots(lake.metadata, policyOf(settings), clock.nowMs()).length
+    const nowMs = clock.monotonicMs()
+    const waitedMs = nowMs - state.expiredAtMs
+    if (
+      count < expiryCount &&
+      (count === 0 || waitedMs < settings.snapshotAgeMsMin / expiriesPerAge)
+    )
+      return false
+    state.expiredAtMs = nowMs
+    return true
+  }
+
+  async #merge({ table }: TableState): Promise<boolean> {
+    const { clock, settings } = this.#options
+    const { lake } = table
+    const plan = planCompaction(
+      await lake.liveFiles(),
+      { bytesMax: settings.compactionBytesMax, liveFilesMax: settings.liveFilesMax },
+      (day, files) => isClosed(lake, day, files, clock.nowMs()),
+    )
+    return plan !== undefined && (await this.#compact(table, plan))
+  }
+
+  async #compact(table: Committable, plan: CompactionPlan): Promise<boolean> {
+    const { clock, files, logger, stream } = this.#options
+    this.#duckdb ??= await this.#open()
+    const { connection } = this.#duckdb
+    const startedMs = clock.monotonicMs()
+    const isDone = await compactFiles({
+      connection,
+      files,
+      table: table.lake,
+      plan,
+      during: (change) => stream.changeFiles(table, change),
+    })
+    if (isDone)
+      logger.info('merged files', {
+        table: table.lake.name,
+        day: plan.day,
+        files: plan.files.length,
+        rows: plan.files.reduce((sum, file) => sum + file.recordCount, 0),
+        elapsedMs: Math.round(clock.monotonicMs() - startedMs),
+      })
+    return isDone
+  }
+
+  async #open() {
+    const instance = await this.#options.openDuckdb()
+    return { instance, connection: await instance.connect() }
+  }
+
+  /** The tables there are, with what is known of them. A definition that changed has opened them anew. */
+  #current(): readonly TableState[] {
+    const { stream, files, clock, settings } = this.#options
+    const current = stream.committables.map((table) => {
+      const known = this.#states.get(table.lake.uuid)
+      const cleaner =
+        known?.cleaner ??
+        new Cleaner({
+          files,
+          clock,
+          table: table.lake,
+          snapshots: policyOf(settings),
+          orphanAgeMsMin: settings.orphanAgeMsMin,
+          readersNow: () => stream.readersNow(),
+          isInUse: (path) => stream.isInUse(path),
+        })
+      cleaner.use(table.lake)
+      const { failure = null, expiredAtMs = Number.NEGATIVE_INFINITY } = known ?? {}
+      return { table, cleaner, failure, expiredAtMs }
+    })
+    this.#states.clear()
+    for (const state of current) this.#states.set(state.table.lake.uuid, state)
+    return current
+  }
+}
+
+interface TableState {
+  readonly table: Committable
+  readonly cleaner: Cleaner
+  failure: Failure | null
+  /** When snapshots were given up for the last time, monotonic milliseconds. */
+  expiredAtMs: number
+}
+
+export function policyOf(settings: Settings): SnapshotPolicy {
+  return {
+    ageMsMin: settings.snapshotAgeMsMin,
+    countMin: settings.snapshotCountMin,
+    countMax: settings.snapshotCountMax,
+  }
+}
+
+/** Whether a day of a table is over, and nothing was added to it for a while. */
+export function isClosed(
+  lake: LakeTable,
+  day: string | null,
+  files: readonly LiveFile[],
+  nowMs: number,
+): boolean {
+  if (day === null || day >= new Date(nowMs).toISOString().slice(0, 10)) return false
+  const recent = new Set(
+    (lake.metadata.snapshots ?? [])
+      .filter((snapshot) => nowMs - snapshot['timestamp-ms'] < closedAfterMs)
+      .map((snapshot) => String(snapshot['snapshot-id'])),
+  )
+  return !files.some((file) => recent.has(file.snapshotId))
+}
