@@ -113,6 +113,18 @@ export const settingRows = {
     64 * MiB,
     'Most bytes of a partition that wait for their sync; more is answered 503.',
   ),
+  producersMax: whole(
+    1,
+    1_000_000,
+    10_000,
+    'Most idempotent producers that a partition knows; beyond it those that were silent longest are forgotten.',
+  ),
+  producerIdleMaxMs: whole(
+    60_000,
+    31_536_000_000,
+    604_800_000,
+    'An idempotent producer that was silent for longer is forgotten.',
+  ),
   backlogBytesMax: whole(
     64 * KiB,
     1024 * GiB,
@@ -200,6 +212,26 @@ export const settingRows = {
     Number.MAX_SAFE_INTEGER,
     604_800_000,
     'Committed offsets of a consumer group are removed when it had no members for this time.',
+  ),
+  // Transactions of Kafka clients
+  transactionTimeoutMaxMs: whole(
+    1_000,
+    900_000,
+    900_000,
+    'Longest time that a transaction may ask to stay open; then it is aborted. Tables do not see what comes after an open transaction.',
+  ),
+  transactionPartitionsMax: whole(
+    1,
+    100_000,
+    10_000,
+    'Most partitions and groups of one transaction.',
+  ),
+  transactionalIdsMax: whole(1, 1_000_000, 10_000, 'Most transactional ids that are known.'),
+  transactionalIdRetentionMs: whole(
+    1_000,
+    Number.MAX_SAFE_INTEGER,
+    604_800_000,
+    'A transactional id that was not used for this time is forgotten.',
   ),
   // Stream and lake
   pollIntervalMs: whole(1, 10_000, 20, 'How often the stream looks for new records.'),

@@ -1,0 +1,35 @@
+import type { StateFile } from '../../log/state-file.ts'
+
+const key = 'producer-ids'
+const blockSize = 1_000
+
+/** Gives producer ids, each once for the life of the log. A block of them is taken durably before its first is given; what is left of one is lost with the process. */
+export class ProducerIds {
+  readonly #store: Pick<StateFile, 'get' | 'put'>
+  #next = 0
+  #end = 0
+  #taking: Promise<void> | undefined
+
+  constructor(store: Pick<StateFile, 'get' | 'put'>) {
+    this.#store = store
+  }
+
+  /** Rejects as the state file's `put` does. */
+  async next(): Promise<number> {
+    while (this.#next >= this.#end) {
+      this.#taking ??= this.#take().finally(() => {
+        this.#taking = undefined
+      })
+      await this.#taking
+    }
+    return this.#next++
+  }
+
+  async #take(): Promise<void> {
+    const stored = this.#store.get(key)
+    const start = typeof stored === 'number' ? stored : 0
+    await this.#store.put(new Map([[key, start + blockSize]]))
+    this.#next = start
+    this.#end = start + blockSize
+  }
+}
