@@ -18,18 +18,18 @@ export class ByteBudget {
     return this.#held
   }
 
-  /** Whether the bytes were free, and are taken now. More than the whole budget is given to whoever comes when nothing is held. */
+  /** Whether the bytes were free, and are taken now, past those who wait for more. More than the whole budget is given to whoever comes when nothing is held. */
   tryTake(bytes: number): boolean {
-    if (this.#waiting.length > 0 || !this.#isFree(bytes)) return false
+    if (!this.#isFree(bytes)) return false
     this.#held += bytes
     return true
   }
 
-  /** Takes at most `most` bytes as soon as `least` are free and its turn has come; resolves to how many. 0 when the signal aborts first. */
+  /** Takes at most `most` bytes as soon as `least` are free and its turn has come; resolves to how many. 0 when it has to wait and the signal aborts. */
   take(least: number, most: number, signal: AbortSignal): Promise<number> {
-    if (signal.aborted) return Promise.resolve(0)
     if (this.#waiting.length === 0 && this.#isFree(least))
       return Promise.resolve(this.#give(least, most))
+    if (signal.aborted) return Promise.resolve(0)
     return new Promise((resolve) => {
       const onAbort = () => {
         this.#waiting = this.#waiting.filter((other) => other !== waiting)

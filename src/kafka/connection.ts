@@ -205,8 +205,8 @@ export class Connection {
     void this.#options.dispatch(frame, this.client, onSent).then(
       (answer) => this.#answered(exchange, answer),
       (error: unknown) => {
-        this.#answered(exchange, null)
         this.#fail(error)
+        this.#answered(exchange, null)
       },
     )
   }
