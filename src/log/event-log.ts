@@ -332,6 +332,10 @@ class OpenLog implements EventLog {
       ),
       floor: this.#options.floors.get(topic.id)?.get(partition) ?? 0,
       durability: this.#options.settings.durability,
+      producerLimits: {
+        countMax: this.#options.settings.producersMax,
+        idleMaxMs: this.#options.settings.producerIdleMaxMs,
+      },
     })
   }
 
@@ -352,12 +356,28 @@ class OpenLog implements EventLog {
     return partition.append(records)
   }
 
-  async appendBatches(): Promise<BatchesAppended> {
-    throw notYet()
+  async appendBatches(
+    topic: string,
+    partition: number,
+    records: Buffer,
+    until: 'written' | 'acknowledged',
+  ): Promise<BatchesAppended> {
+    return this.#partition(topic, partition).appendBatches(records, until)
   }
 
-  async appendMarker(_topic: string, _partition: number, _marker: EndMarker): Promise<void> {
-    throw notYet()
+  async appendMarker(topic: string, partition: number, marker: EndMarker): Promise<void> {
+    await this.#partition(topic, partition).appendMarker(marker)
+  }
+
+  #partition(topic: string, partition: number): Partition {
+    if (this.#closing) throw shuttingDown()
+    const found = this.#live.get(topic)?.partitions[partition]
+    if (found === undefined)
+      throw new QuestlogError('TOPIC_UNKNOWN', `there is no partition ${topic}/${partition}`, {
+        topic,
+        partition,
+      })
+    return found
   }
 
   partition(topic: string, partition: number): PartitionView | undefined {
@@ -368,7 +388,7 @@ class OpenLog implements EventLog {
       folder: partitionFolder(this.#options.folder, topic, partition),
       topicName: topic,
       partition: found,
-      abortedIn: () => [],
+      abortedIn: (fromOffset, toOffset) => found.abortedIn(fromOffset, toOffset),
     })
   }
 

@@ -49,3 +49,21 @@ export async function listSegments(files: Files, folder: string): Promise<number
   const names = await files.list(folder)
   return names.filter((name) => segmentPattern.test(name)).map((name) => Number(name.slice(0, 20)))
 }
+
+/** `<folder>/<offset, 20 digits>.snapshot`. */
+export function snapshotPath(folder: string, offset: number): string {
+  return join(folder, `${String(offset).padStart(20, '0')}.snapshot`)
+}
+
+/** Offsets of the producer snapshots in a folder, ascending. */
+export async function listSnapshots(files: Files, folder: string): Promise<number[]> {
+  const names = await files.list(folder)
+  return names
+    .filter((name) => /^\d{20}\.snapshot$/.test(name))
+    .map((name) => Number(name.slice(0, 20)))
+}
+
+/** `<folder>/aborted`. */
+export function abortedPath(folder: string): string {
+  return join(folder, 'aborted')
+}

@@ -4,21 +4,33 @@ import { QuestlogError, type ErrorCode } from '../core/errors.ts'
 import type { Files } from '../core/files.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Settings } from '../core/settings.ts'
+import type { AbortedIndex } from './aborted-index.ts'
+import { readClientBatches } from './client-batches.ts'
+import { formCommit, type Commit, type Content, type Placed, type QueueItem } from './commit.ts'
+import { markerBytes } from './control-batch.ts'
 import { isDiskFull } from './failures.ts'
-import { writeLogStart } from './log-start.ts'
-import {
-  batchOverheadBytes,
-  planBatches,
-  recordBytesMax,
-  soloBatchBytes,
-  type RecordGroup,
-} from './record-batch.ts'
-import type { Appended, NewRecord, PartitionState, PartitionWatermark, Topic } from './record.ts'
+import { PartitionStart } from './partition-start.ts'
+import { noteTransaction, storeState, type ProducerState } from './producer-state.ts'
+import { writeSnapshot } from './producer-snapshot.ts'
+import { batchOverheadBytes, recordBytesMax, soloBatchBytes } from './record-batch.ts'
+import type {
+  AbortedTransaction,
+  Appended,
+  BatchesAppended,
+  EndMarker,
+  NewRecord,
+  PartitionState,
+  PartitionWatermark,
+  Topic,
+} from './record.ts'
 import type { RecoveredPartition } from './recovery.ts'
-import { countDue, countRecords, retentionLimits, unlinkIndex, unlinkSegment } from './retention.ts'
+import { countDue, retentionLimits } from './retention.ts'
+import { RoomWatch } from './room-watch.ts'
 import type { SegmentExtent, SegmentIndex } from './segment-index.ts'
+import { unsyncedBytesMax } from './segment.ts'
 import { SegmentWriter } from './segment-writer.ts'
 import { topicNumber } from './topic.ts'
+import type { BatchPlace } from './transactions.ts'
 
 export interface PartitionOptions {
   readonly files: Files
@@ -35,37 +47,24 @@ export interface PartitionOptions {
   readonly publish: (watermark: PartitionWatermark) => void
 }
 
-/** How often a full disk is looked at, and what must be free until it is called full no more. */
-const roomCheckIntervalMs = 1_000
-const roomBytesMin = 1024 * 1024
-
-interface PendingAppend {
-  readonly group: RecordGroup
-  /** Bytes in a batch, at most. */
-  readonly bytes: number
-  readonly resolve: (appended: Appended) => void
-  readonly reject: (error: QuestlogError) => void
-}
-
 /** One partition. Appends that arrive while a commit runs wait and go together into the next one: no timer, the sync itself is the clock. */
 export class Partition {
   readonly #options: PartitionOptions
   readonly #writer: SegmentWriter
+  readonly #state: ProducerState
+  readonly #aborted: AbortedIndex
+  readonly #start: PartitionStart
+  readonly #room: RoomWatch
   #configs: Topic['configs']
   #messageBytesMax: number
   #segmentBytesMax: number
   readonly #stopping = new AbortController()
-  readonly #queue: PendingAppend[] = []
+  readonly #queue: QueueItem[] = []
   #pendingBytes = 0
-  #start: { offset: number; missingOffsets: number; removedRecords: number }
-  /** First offsets of segments that are removed but whose files are still there. */
-  #leftovers: readonly number[] = []
-  #removing: Promise<unknown> = Promise.resolve()
   #lastTimestampMs: number
-  #visible: { offset: number; segmentBaseOffset: number; position: number }
+  /** Everything below is acknowledged. */
+  #end: BatchPlace
   #offline: string | null = null
-  #diskFull = false
-  #roomWatch: Promise<void> | undefined
   #commits: Promise<void> | undefined
   #backgroundSyncs: Promise<void> | undefined
   #closed: Promise<void> | undefined
@@ -73,19 +72,26 @@ export class Partition {
   constructor(options: PartitionOptions, recovered: RecoveredPartition) {
     const { files, logger, folder, topic, settings } = options
     this.#options = options
-    this.#start = {
-      offset: recovered.startOffset,
-      missingOffsets: recovered.missingOffsets,
-      removedRecords: recovered.removedRecords,
-    }
+    this.#state = recovered.producers
+    this.#aborted = recovered.aborted
     this.#configs = topic.configs
     this.#messageBytesMax = topicNumber(topic, 'max.message.bytes', settings.messageBytesMax)
     this.#segmentBytesMax = topicNumber(topic, 'segment.bytes', settings.segmentBytesMax)
-    const synchronous = settings.durability === 'fsync'
-    const own = { files, logger, folder, synchronous }
+    const hooks = {
+      synchronous: settings.durability === 'fsync',
+      onBegin: (baseOffset: number) => this.#state.transactions.beginSegment(baseOffset),
+      onRoll: (baseOffset: number) => this.#writeSnapshot(baseOffset),
+    }
+    const own = { files, logger, folder, ...hooks }
     this.#writer = new SegmentWriter(own, this.#segmentLimits(), recovered)
     this.#lastTimestampMs = recovered.lastTimestampMs
-    this.#visible = this.#end()
+    this.#end = this.#writer.end
+    const facts = this.#facts()
+    const { transactions } = this.#state
+    const publish = () => this.#publish() === undefined
+    const parts = { writer: this.#writer, transactions, aborted: this.#aborted, publish }
+    this.#start = new PartitionStart({ ...options, facts, ...parts }, recovered)
+    this.#room = new RoomWatch({ ...options, facts, onRoom: () => this.#releaseAborted() })
   }
 
   /** Why it takes no appends until the next start; null when it does. */
@@ -101,6 +107,11 @@ export class Partition {
   /** The index of the segment that takes appends; it grows with it. */
   get activeIndex(): SegmentIndex {
     return this.#writer.activeIndex
+  }
+
+  /** See PartitionView.read. */
+  abortedIn(fromOffset: number, toOffset: number): readonly AbortedTransaction[] {
+    return this.#aborted.abortedIn(fromOffset, toOffset)
   }
 
   /** Goes on with other configs of the topic. */
@@ -119,35 +130,63 @@ export class Partition {
 
   /** See EventLog.append. */
   async append(records: readonly NewRecord[]): Promise<Appended> {
-    const bytes = this.#admit(records)
-    const timestampMs = Math.max(this.#options.clock.nowMs(), this.#lastTimestampMs)
-    this.#lastTimestampMs = timestampMs
-    this.#pendingBytes += bytes
-    return new Promise((resolve, reject) => {
-      this.#queue.push({ group: { timestampMs, records }, bytes, resolve, reject })
-      this.#commits ??= this.#commitQueue()
-    })
-  }
-
-  /** Refuses what can't be kept, before anything of it is written. Gives the bytes that it takes. */
-  #admit(records: readonly NewRecord[]): number {
-    if (this.#closed !== undefined)
-      throw this.#error('SHUTTING_DOWN', 'questlog is stopping; the event was not kept')
-    if (this.#offline !== null)
-      throw this.#error('PARTITION_OFFLINE', `the partition is offline: ${this.#offline}`)
+    this.#checkOpen()
     let bytes = 0
     for (const record of records) {
       const most = recordBytesMax(record)
       if (batchOverheadBytes + most > this.#messageBytesMax) this.#refuseTooLarge(record)
       bytes += most
     }
+    this.#checkRoom(bytes)
+    const timestampMs = this.#arrivalMs()
+    const { topic, partition } = this.#options
+    const group = { timestampMs, records }
+    const { baseOffset } = await this.#enqueue({ kind: 'events', group }, bytes, false)
+    return { topic: topic.name, partition, baseOffset, timestampMs }
+  }
+
+  /** See EventLog.appendBatches. */
+  async appendBatches(
+    records: Buffer,
+    until: 'written' | 'acknowledged',
+  ): Promise<BatchesAppended> {
+    this.#checkOpen()
+    this.#checkRoom(records.length)
+    const nowMs = this.#arrivalMs()
+    const givesTime = this.#configs['message.timestamp.type'] === 'LogAppendTime'
+    const rules = {
+      messageBytesMax: this.#messageBytesMax,
+      nowMs: this.#options.clock.nowMs(),
+      logAppendTimeMs: givesTime ? nowMs : null,
+    }
+    const batches = readClientBatches(records, rules, (code, text) => this.#error(code, text))
+    const content: Content = { kind: 'batches', batches }
+    const placed = await this.#enqueue(content, records.length, until === 'written')
+    const { baseOffset, logAppendTimeMs } = placed
+    return { baseOffset, logAppendTimeMs, startOffset: this.#start.offset }
+  }
+
+  /** See EventLog.appendMarker. It takes little, and lets others go on: there is always room for it in the queue. */
+  async appendMarker(marker: EndMarker): Promise<void> {
+    this.#checkOpen()
+    const content: Content = { kind: 'marker', marker, timestampMs: this.#arrivalMs() }
+    await this.#enqueue(content, markerBytes, false)
+  }
+
+  #checkOpen(): void {
+    if (this.#closed !== undefined)
+      throw this.#error('SHUTTING_DOWN', 'questlog is stopping; the event was not kept')
+    if (this.#offline !== null)
+      throw this.#error('PARTITION_OFFLINE', `the partition is offline: ${this.#offline}`)
+  }
+
+  #checkRoom(bytes: number): void {
     const { pendingBytesMax } = this.#options.settings
     if (this.#pendingBytes > 0 && this.#pendingBytes + bytes > pendingBytesMax)
       throw this.#error(
         'OVERLOADED',
         `${this.#pendingBytes} bytes already wait for the disk (pendingBytesMax ${pendingBytesMax})`,
       )
-    return bytes
   }
 
   #refuseTooLarge(record: NewRecord): void {
@@ -159,65 +198,121 @@ export class Partition {
     )
   }
 
+  /** The time that the log gives; it never goes back. */
+  #arrivalMs(): number {
+    this.#lastTimestampMs = Math.max(this.#options.clock.nowMs(), this.#lastTimestampMs)
+    return this.#lastTimestampMs
+  }
+
+  #enqueue(content: Content, bytes: number, untilWritten: boolean): Promise<Placed> {
+    this.#pendingBytes += bytes
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ content, bytes, untilWritten, resolve, reject })
+      this.#commits ??= this.#commitQueue()
+    })
+  }
+
   async #commitQueue(): Promise<void> {
     while (this.#queue.length > 0) {
       await nextTurn() // everything that this turn of the event loop brings goes into one commit
-      const appends = this.#take()
-      const error = await this.#commit(appends)
-      for (const append of appends) this.#pendingBytes -= append.bytes
-      if (error === undefined) this.#acknowledge(appends)
-      else for (const append of appends) append.reject(error)
+      const items = this.#take()
+      if (this.#offline === null) await this.#commit(items)
+      else for (const item of items) item.reject(this.#unknownOutcome(this.#offline))
     }
     this.#commits = undefined
   }
 
-  /** The next appends that fit into a segment together; at least one. */
-  #take(): PendingAppend[] {
+  /** The next items that fit into a segment, and into one sync, together; at least one. */
+  #take(): QueueItem[] {
+    const bytesMax = Math.min(this.#segmentBytesMax, unsyncedBytesMax)
     let count = 0
     let bytes = 0
-    for (const append of this.#queue) {
-      bytes += append.bytes
-      if (count > 0 && bytes > this.#segmentBytesMax) break
+    for (const item of this.#queue) {
+      bytes += item.bytes
+      if (count > 0 && bytes > bytesMax) break
       count++
     }
     this.#options.onCommit()
     return this.#queue.splice(0, count)
   }
 
-  /** Writes, syncs and publishes; gives the error for these appends if that did not work out. */
-  async #commit(appends: readonly PendingAppend[]): Promise<QuestlogError | undefined> {
-    if (this.#offline !== null) return this.#unknownOutcome(this.#offline)
-    const groups = appends.map((append) => append.group)
-    let bytes = batchOverheadBytes
-    for (const append of appends) bytes += append.bytes
-    const fitsOne = bytes <= this.#messageBytesMax
+  /** Writes, syncs, publishes and settles. */
+  async #commit(items: readonly QueueItem[]): Promise<void> {
+    const nowMs = this.#arrivalMs()
+    const commit = formCommit(items, {
+      baseOffset: this.#writer.endOffset,
+      messageBytesMax: this.#messageBytesMax,
+      producers: this.#state.producers,
+      nowMs,
+      refusal: (code, text) => this.#error(code, text),
+    })
+    const error = commit.batches.length === 0 ? undefined : await this.#write(commit, nowMs)
+    for (const { bytes } of items) this.#pendingBytes -= bytes
+    for (const { item, placed } of commit.accepted)
+      if (error === undefined) item.resolve(placed)
+      else item.reject(error)
+  }
+
+  /** Gives the error of the commit if it did not work out. */
+  async #write(commit: Commit, nowMs: number): Promise<QuestlogError | undefined> {
     try {
-      await this.#writer.write(
-        fitsOne ? [groups] : planBatches(groups, this.#messageBytesMax),
-        bytes,
-        appends.at(-1)?.group.timestampMs ?? 0,
-      )
+      await this.#writer.write(commit.batches, nowMs)
+      for (const { item, placed } of commit.accepted) if (item.untilWritten) item.resolve(placed)
+      if (this.#options.settings.durability === 'fsync') await this.#writer.sync()
+      this.#end = this.#writer.end
+      this.#note(commit)
+      await this.#storeAborted()
     } catch (error) {
       if (this.#writer.failure === undefined && isDiskFull(error)) return this.#diskIsFull(error)
       return this.#unknownOutcome(this.#goOffline(error), error)
     }
-    this.#roomAgain()
-    this.#visible = this.#end()
+    if (this.#aborted.isStored) this.#room.room()
     const error = this.#publish()
     if (this.#writer.syncedOffset < this.#writer.endOffset)
       this.#backgroundSyncs ??= this.#syncInBackground()
     return error
   }
 
-  #acknowledge(appends: readonly PendingAppend[]): void {
-    const { topic, partition } = this.#options
-    let left = 0
-    for (const { group } of appends) left += group.records.length
-    let baseOffset = this.#writer.endOffset - left
-    for (const { group, resolve } of appends) {
-      resolve({ topic: topic.name, partition, baseOffset, timestampMs: group.timestampMs })
-      baseOffset += group.records.length
+  /** Takes what the producers of a commit have done, now that it is on the log. */
+  #note({ batches, producers }: Commit): void {
+    for (const [producerId, producer] of producers) this.#state.producers.set(producerId, producer)
+    const { segmentBaseOffset, position: endPosition } = this.#writer.end
+    let position = endPosition
+    for (const { bytes } of batches) position -= bytes.length
+    for (const batch of batches) {
+      const place = { offset: batch.baseOffset, segmentBaseOffset, position }
+      const entry = noteTransaction(this.#state.transactions, batch, place, true)
+      if (entry !== undefined) this.#aborted.add(entry)
+      position += batch.bytes.length
     }
+  }
+
+  /** Readers look aborted transactions up in the file: until they are there, the last stable offset stays below them. */
+  async #storeAborted(): Promise<void> {
+    if (this.#aborted.isStored) return
+    if ((await this.#aborted.store()) && this.#aborted.isStored) this.#state.transactions.release()
+    else if (!this.#aborted.isStored) this.#room.full()
+  }
+
+  async #releaseAborted(): Promise<void> {
+    if (this.#aborted.isStored || this.#offline !== null) return
+    try {
+      await this.#storeAborted()
+      this.#publish()
+    } catch (error) {
+      this.#goOffline(error)
+    }
+  }
+
+  /** Not needed to go on: without it the next start reads more. */
+  async #writeSnapshot(offset: number): Promise<void> {
+    const { files, folder, logger } = this.#options
+    const { producers, transactions } = this.#state
+    if ((producers.size === 0 && !transactions.isUsed) || !this.#aborted.isStored) return
+    const snapshot = storeState(this.#state, offset, this.#aborted.count)
+    await writeSnapshot(files, folder, snapshot).catch((error: unknown) =>
+      logger.warn('a producer snapshot could not be written', { ...this.#facts(), error }),
+    )
   }
 
   /** With durability os: syncs what was written, each osSyncIntervalMs, as long as there is something. */
@@ -241,10 +336,6 @@ export class Partition {
     this.#publish()
   }
 
-  #end() {
-    return { offset: this.#writer.endOffset, ...this.#writer.end }
-  }
-
   #publish(): QuestlogError | undefined {
     try {
       this.#options.publish(this.watermark())
@@ -259,110 +350,46 @@ export class Partition {
   /** What readers may see now. */
   watermark(): PartitionWatermark {
     const { topic, partition } = this.#options
-    const { offset, segmentBaseOffset, position } = this.#visible
-    const { offset: startOffset, missingOffsets, removedRecords } = this.#start
+    const { offset: highWatermark } = this.#end
+    const { offset, segmentBaseOffset, position } = this.#state.transactions.firstOpen ?? this.#end
     return {
       topicId: topic.id,
       partition,
       visibleOffset: offset,
-      highWatermark: offset,
-      syncedOffset: Math.min(this.#writer.syncedOffset, offset),
+      highWatermark,
+      syncedOffset: Math.min(this.#writer.syncedOffset, highWatermark),
       segmentBaseOffset,
       position,
-      startOffset,
-      missingOffsets,
-      excludedOffsets: 0,
-      removedRecords,
+      ...this.#start.counts,
       offline: this.#offline !== null,
     }
   }
 
   state(): PartitionState {
-    const { topicId, partition, startOffset, visibleOffset, syncedOffset, ...counts } =
-      this.watermark()
+    const { segmentBaseOffset: _base, position: _position, ...watermark } = this.watermark()
     return {
+      ...watermark,
       topic: this.#options.topic.name,
-      topicId,
-      partition,
-      startOffset,
       endOffset: this.#writer.endOffset,
-      visibleOffset,
-      highWatermark: counts.highWatermark,
-      syncedOffset,
-      missingOffsets: counts.missingOffsets,
-      excludedOffsets: counts.excludedOffsets,
-      removedRecords: counts.removedRecords,
       bytes: this.#writer.bytes,
       pendingBytes: this.#pendingBytes,
       offline: this.#offline,
-      diskFull: this.#diskFull,
+      diskFull: this.#room.isFull,
     }
   }
 
   /** The start that the topic's retention asks for at this time; the present one when nothing is due. */
   dueStart(nowMs: number): number {
-    const { sealed, bytes, startOffset } = this.#writer
+    const { sealed, bytes } = this.#writer
     const count = countDue(sealed, bytes, retentionLimits(this.#configs), nowMs)
-    return count === 0 ? startOffset : (sealed[count]?.baseOffset ?? this.#activeBase())
+    if (count === 0) return this.#start.offset
+    return sealed[count]?.baseOffset ?? this.#writer.end.segmentBaseOffset
   }
 
-  #activeBase(): number {
-    return this.#writer.end.segmentBaseOffset
-  }
-
-  /** Removes the sealed segments that end at or below an offset, oldest first; resolves to how many. One removal at a time; nothing while offline. */
-  remove(belowOffset: number): Promise<number> {
-    const removed = this.#removing.then(() => this.#remove(belowOffset))
-    this.#removing = removed.catch(() => {})
-    return removed
-  }
-
-  async #remove(belowOffset: number): Promise<number> {
+  /** Removes the sealed segments that end at or below an offset; resolves to how many. Nothing while offline, and nothing that an open transaction may make visible. */
+  async remove(belowOffset: number): Promise<number> {
     if (this.#offline !== null || this.#closed !== undefined) return 0
-    const { files, folder, logger } = this.#options
-    const { sealed } = this.#writer
-    const kept = sealed.findIndex(({ endOffset }) => endOffset > belowOffset)
-    const removed = sealed.slice(0, kept === -1 ? sealed.length : kept)
-    for (const { baseOffset } of removed) await unlinkIndex(files, folder, baseOffset)
-    if (removed.length > 0) {
-      // One more may have been sealed meanwhile.
-      const startOffset = this.#writer.sealed[removed.length]?.baseOffset ?? this.#activeBase()
-      await this.#moveStart(startOffset, removed)
-      logger.info('retention removed segments', {
-        ...this.#facts(),
-        segments: removed.length,
-        startOffset,
-      })
-    }
-    await this.#unlinkLeftovers()
-    return removed.length
-  }
-
-  /** Durable before any file goes: a segment below the start is removed, whether its file is still there or not. */
-  async #moveStart(startOffset: number, removed: readonly SegmentExtent[]): Promise<void> {
-    const { files, folder } = this.#options
-    const records = countRecords(removed)
-    const start = {
-      offset: startOffset,
-      missingOffsets: this.#start.missingOffsets - (startOffset - this.#start.offset - records),
-      removedRecords: this.#start.removedRecords + records,
-    }
-    await writeLogStart(files, folder, { startOffset, removedRecords: start.removedRecords })
-    this.#start = start
-    this.#writer.forget(removed.length)
-    this.#leftovers = [...this.#leftovers, ...removed.map(({ baseOffset }) => baseOffset)]
-  }
-
-  async #unlinkLeftovers(): Promise<void> {
-    const { files, folder } = this.#options
-    if (this.#leftovers.length === 0) return
-    // Readers are told first, so that none of them looks for a file that goes.
-    if (this.#publish() !== undefined) return
-    for (const baseOffset of this.#leftovers) {
-      await unlinkSegment(files, folder, baseOffset)
-      this.#leftovers = this.#leftovers.slice(1)
-    }
-    await files.syncFolder(folder)
+    return this.#start.remove(belowOffset)
   }
 
   /** For good; gives the reason. The watermark tells it to the next start, which then trusts the disk only. */
@@ -375,27 +402,8 @@ export class Partition {
   }
 
   #diskIsFull(cause: unknown): QuestlogError {
-    if (!this.#diskFull) this.#options.logger.warn('the disk is full', this.#facts())
-    this.#diskFull = true
-    this.#roomWatch ??= this.#watchForRoom()
+    this.#room.full()
     return this.#error('OVERLOADED', 'the disk is full; the event was not kept', cause)
-  }
-
-  /** While the disk is full clients may stay away, sent elsewhere by `/ready`: so it is not left to an append to find out that there is room. */
-  async #watchForRoom(): Promise<void> {
-    const { clock, files, folder } = this.#options
-    while (this.#diskFull) {
-      await clock.sleep(roomCheckIntervalMs, this.#stopping.signal)
-      if (this.#stopping.signal.aborted) break
-      const freeBytes = await files.freeBytes(folder).catch(() => 0)
-      if (freeBytes >= roomBytesMin) this.#roomAgain()
-    }
-    this.#roomWatch = undefined
-  }
-
-  #roomAgain(): void {
-    if (this.#diskFull) this.#options.logger.info('the disk has room again', this.#facts())
-    this.#diskFull = false
   }
 
   #unknownOutcome(reason: string, cause?: unknown): QuestlogError {
@@ -423,10 +431,12 @@ export class Partition {
     await this.#commits
     this.#stopping.abort('the log is closing')
     await this.#backgroundSyncs
-    await this.#roomWatch
-    await this.#removing
+    await this.#room.close()
+    await this.#start.settled()
     if (this.#offline === null && this.#writer.syncedOffset < this.#writer.endOffset)
       await this.#syncAndPublish()
+    if (this.#offline === null) await this.#writeSnapshot(this.#writer.endOffset)
+    await this.#aborted.close()
     await this.#writer.close()
   }
 }

@@ -2,11 +2,16 @@ import { dirname, join } from 'node:path'
 import type { Clock } from '../core/clock.ts'
 import type { AppendFile, Files } from '../core/files.ts'
 import type { Logger } from '../core/logger.ts'
-import { damagedLog } from './failures.ts'
-import { baseOffsetOf, indexPath, listSegments, segmentPath } from './layout.ts'
+import { AbortedIndex } from './aborted-index.ts'
+import { damagedLog, isDiskFull } from './failures.ts'
+import { abortedPath, baseOffsetOf, indexPath, listSegments, segmentPath } from './layout.ts'
 import { readLogStart, type LogStart } from './log-start.ts'
+import { recoverProducers } from './producer-recovery.ts'
+import { dropSnapshotsAbove } from './producer-snapshot.ts'
+import type { ProducerState } from './producer-state.ts'
+import type { ProducerLimits } from './producers.ts'
 import type { PartitionWatermark } from './record.ts'
-import { findBatchAfter, loadIndex, scanSegment } from './segment.ts'
+import { canBeTorn, findBatchAfter, loadIndex, scanSegment } from './segment.ts'
 import { SegmentIndex, type Place, type SegmentExtent } from './segment-index.ts'
 
 const copyChunkBytes = 4 * 1024 * 1024
@@ -25,6 +30,7 @@ export interface RecoveryOptions {
   readonly repair: boolean
   /** With durability os a power loss may leave holes in what was never synced: they are repaired without asking. */
   readonly durability: 'fsync' | 'os'
+  readonly producerLimits: ProducerLimits
 }
 
 /** A segment that takes appends: its file is as long as its index says. */
@@ -43,9 +49,13 @@ export interface RecoveredPartition {
   readonly missingOffsets: number
   /** Records that retention has removed. */
   readonly removedRecords: number
-  /** Record time of the last record. */
+  /** No record time that the log gives may be lower. */
   readonly lastTimestampMs: number
+  readonly producers: ProducerState
+  readonly aborted: AbortedIndex
 }
+
+type Opened = Omit<RecoveredPartition, 'removedRecords' | 'producers' | 'aborted'>
 
 /**
  * Brings the folder of a partition into order after any end of the last run: everything it returns is synced. Sealed segments are taken from their indexes, the last one is scanned.
@@ -58,6 +68,7 @@ export async function recoverPartition(options: RecoveryOptions): Promise<Recove
     if (name.endsWith('.new')) await files.unlink(join(folder, name))
   const start = await readLogStart(files, folder, options.repair)
   await finishRemoval(options, start)
+  if (options.repair) await dropSnapshotsAbove(files, folder, -1) // what they say of may be set aside
   const before: SegmentExtent[] = []
   let last: SegmentIndex | undefined
   let bases = await listSegments(files, folder)
@@ -77,8 +88,17 @@ export async function recoverPartition(options: RecoveryOptions): Promise<Recove
       `the log ends at offset ${end}, but everything below ${syncedOffset} was synced`,
     )
   const restartOffset = Math.max(end, options.floor, highWatermark, start.startOffset)
-  const recovered = await openActive(options, before, last, restartOffset)
-  return { ...recovered, removedRecords: start.removedRecords }
+  await dropSnapshotsAbove(files, folder, end)
+  const opened = await openActive(options, before, last, restartOffset)
+  try {
+    const { removedRecords } = start
+    const found = await recoverProducers(options, [...opened.sealed, opened.active.index])
+    const aborted = await AbortedIndex.open(files, abortedPath(folder), found.aborted)
+    return { ...opened, removedRecords, producers: found.state, aborted }
+  } catch (error) {
+    await opened.active.file.close()
+    throw error
+  }
 }
 
 /** Removes the segments that retention had already taken from the log when the last run ended. */
@@ -94,7 +114,7 @@ async function openActive(
   before: readonly SegmentExtent[],
   last: SegmentIndex | undefined,
   restartOffset: number,
-): Promise<Omit<RecoveredPartition, 'removedRecords'>> {
+): Promise<Opened> {
   const { files, folder } = options
   if (last !== undefined && options.published?.offline === true) {
     // After a failed sync the page cache may show bytes that the disk does not have: they are written once more.
@@ -118,8 +138,18 @@ async function openActive(
     sealed,
     startOffset: (sealed[0] ?? index).baseOffset,
     missingOffsets: countMissing([...sealed, index]),
-    lastTimestampMs: sealed.concat(index).findLast(hasRecords)?.lastTimestampMs ?? 0,
+    lastTimestampMs: lastTimestamp(options, sealed, index),
   }
+}
+
+/** The last time that the log gave. In a segment that producers have written to, the last record may have the time of a client, up to an hour ahead. */
+function lastTimestamp(
+  { clock }: RecoveryOptions,
+  sealed: readonly SegmentExtent[],
+  { hasProducers, lastTimestampMs }: SegmentIndex,
+): number {
+  const last = hasProducers ? Math.min(lastTimestampMs, clock.nowMs()) : lastTimestampMs
+  return Math.max(0, last, sealed.at(-1)?.writtenAtMs ?? 0)
 }
 
 /** A scan does not tell when a segment was written: at the latest now, whatever time a client gave its records. */
@@ -127,8 +157,6 @@ function sealNow({ clock }: RecoveryOptions, index: SegmentIndex): SegmentIndex 
   index.written(clock.nowMs())
   return index
 }
-
-const hasRecords = (extent: SegmentExtent) => extent.endOffset > extent.baseOffset
 
 function countMissing(extents: readonly SegmentExtent[]): number {
   let missing = 0
@@ -178,7 +206,7 @@ async function checkSegment(
   base: number,
   last: boolean,
 ): Promise<SegmentIndex> {
-  const { files, folder, topic, partition, published, repair } = options
+  const { files, folder, topic, partition, published, repair, durability } = options
   const path = segmentPath(folder, base)
   if (!last && !repair) {
     const index = await loadIndex(files, path, { topic, partition, baseOffset: base })
@@ -193,7 +221,12 @@ async function checkSegment(
       const next = await findBatchAfter(file, bad, size)
       const neverSynced = last && bad.offset >= (published?.syncedOffset ?? 0)
       if (neverSynced && next === undefined) return index
-      if (!repair && !(neverSynced && options.durability === 'os'))
+      const isTorn = durability === 'fsync' && canBeTorn(bad, size, next)
+      if (neverSynced && isTorn && !repair) {
+        await keepTorn(options, index, size)
+        return index
+      }
+      if (!repair && !(neverSynced && durability === 'os'))
         throw damagedLog(placeIn(options, index), 'the bytes there are no valid record batch')
       await setAside(options, index, size, next)
       if (next?.offset === base) return await checkSegment(options, base, last)
@@ -201,6 +234,24 @@ async function checkSegment(
     return index
   } finally {
     await file.close()
+  }
+}
+
+/** What a crash left of the last commit is cut off, as it was never acknowledged. Where it holds valid batches after bad ones it is kept beside: should it be damage after all, nothing is lost. */
+async function keepTorn(
+  { files, folder, logger, topic, partition }: RecoveryOptions,
+  { baseOffset, endPosition }: SegmentIndex,
+  size: number,
+): Promise<void> {
+  const path = segmentPath(folder, baseOffset)
+  const saved = `${path}.torn-${endPosition}`
+  const facts = { topic, partition, file: path, position: endPosition, saved }
+  try {
+    await copyRange(files, path, endPosition, size, saved)
+    logger.warn('the last commit was torn by a crash: its bytes are kept beside', facts)
+  } catch (error) {
+    if (!isDiskFull(error)) throw error
+    logger.warn('the last commit was torn by a crash', { ...facts, error })
   }
 }
 
@@ -213,6 +264,7 @@ async function setAside(
 ): Promise<void> {
   const path = segmentPath(folder, index.baseOffset)
   const position = index.endPosition
+  await dropSnapshotsAbove(files, folder, index.endOffset)
   const saved = `${path}.damaged-${position}`
   await copyRange(files, path, position, next?.position ?? size, saved)
   const rest = next === undefined ? undefined : segmentPath(folder, next.offset)

@@ -52,6 +52,7 @@ export class SegmentIndex implements SegmentExtent {
   #endOffset: number
   #endPosition = 0
   #firstTimestampMs = -1
+  #beganAtMs = -1
   #lastTimestampMs = -1
   #maxTimestampMs = -1
   #writtenAtMs = -1
@@ -81,13 +82,18 @@ export class SegmentIndex implements SegmentExtent {
     return this.#hasProducers
   }
 
-  /** `baseTimestamp` of the first batch; -1 when there is none, or when the index was read from a file. */
-  get firstTimestampMs(): number {
-    return this.#firstTimestampMs
+  /** When the first batch was written; after a restart, what it says itself. -1 when there is none. */
+  get beganAtMs(): number {
+    return this.#beganAtMs < 0 ? this.#firstTimestampMs : this.#beganAtMs
   }
 
   get writtenAtMs(): number {
     return this.#writtenAtMs
+  }
+
+  /** Notes that the first batch is written at this time. */
+  begin(atMs: number): void {
+    this.#beganAtMs = atMs
   }
 
   /** Notes that the last batch was written at this time. */

@@ -2,29 +2,35 @@ import type { Files } from '../core/files.ts'
 import type { Logger } from '../core/logger.ts'
 import { isDiskFull } from './failures.ts'
 import { segmentPath } from './layout.ts'
-import { encodeBatch, type RecordBatch, type RecordGroup } from './record-batch.ts'
+import type { RecordBatch } from './record-batch.ts'
 import { writeIndex, type ActiveSegment, type RecoveredPartition } from './recovery.ts'
+import { unsyncedBytesMax } from './segment.ts'
 import { SegmentIndex, type SegmentExtent } from './segment-index.ts'
+import type { BatchPlace } from './transactions.ts'
+
+/** Batches smaller than this are written together, up to some of them. */
+const gatherBytesMax = 256 * 1024
 
 export interface SegmentWriterOptions {
   readonly files: Files
   readonly logger: Logger
   readonly folder: string
-  /** Whether write() returns only when everything is synced. */
+  /** Whether each write is synced before the next: then write() keeps to `unsyncedBytesMax`. */
   readonly synchronous: boolean
+  /** Called at once when the next batch will begin a new segment. */
+  readonly onBegin: (baseOffset: number) => void
+  /** Called when the segment is there. */
+  readonly onRoll: (baseOffset: number) => Promise<void>
 }
 
 /** When a segment is sealed. */
 export interface SegmentLimits {
   readonly bytes: number
-  /** By the record time of its first record; null = by size only. */
+  /** Since its first record was written; null = by size only. */
   readonly ageMs: number | null
 }
 
-/**
- * Writes batches to the end of a partition and seals full segments. One caller at a time may write; sync() may be called beside.
- * With `synchronous` at most one batch is unsynced at any time, so what a crash can tear is one batch at the end, and bad bytes before a good batch are always damage.
- */
+/** Writes batches to the end of a partition and seals full segments. One caller at a time may write; sync() may be called beside. */
 export class SegmentWriter {
   readonly #options: SegmentWriterOptions
   #active: ActiveSegment
@@ -77,9 +83,9 @@ export class SegmentWriter {
   }
 
   /** Where `endOffset` lies. */
-  get end(): { segmentBaseOffset: number; position: number } {
-    const { baseOffset, endPosition } = this.#active.index
-    return { segmentBaseOffset: baseOffset, position: endPosition }
+  get end(): BatchPlace {
+    const { baseOffset, endOffset, endPosition } = this.#active.index
+    return { offset: endOffset, segmentBaseOffset: baseOffset, position: endPosition }
   }
 
   /** The first error after which nothing is known about the unsynced bytes: nothing more is written or synced on top of them. */
@@ -98,33 +104,48 @@ export class SegmentWriter {
   }
 
   /**
-   * Writes a batch for each part of `plan` into one segment; `bytes` is their size, at most, `nowMs` the log's time. Throws when that failed: with `failure` set for good,
+   * Writes batches, the first of them at `endOffset`, into one segment; `nowMs` is the log's time. They are not synced yet. Throws when that failed: with `failure` set for good,
    * otherwise the disk was full, nothing was kept and it can be tried again.
    */
-  async write(
-    plan: readonly (readonly RecordGroup[])[],
-    bytes: number,
-    nowMs: number,
-  ): Promise<void> {
+  async write(batches: readonly RecordBatch[], nowMs: number): Promise<void> {
+    let bytes = 0
+    for (const batch of batches) bytes += batch.bytes.length
     if (this.#rollDue(bytes, nowMs)) await this.#roll(nowMs)
-    const written: RecordBatch[] = []
-    let offset = this.#endOffset
-    for (const groups of plan) {
-      const batch = encodeBatch(offset, groups)
-      await this.#append(batch.bytes)
-      if (this.#options.synchronous) await this.sync()
-      written.push(batch)
-      offset = batch.nextOffset
-    }
+    await this.#append(batches)
     if (this.#failure !== undefined) throw this.#failure // of a sync beside
     const { index } = this.#active
-    for (const batch of written) index.note(batch, index.endPosition)
+    if (index.endPosition === 0) index.begin(nowMs)
+    for (const batch of batches) index.note(batch, index.endPosition)
     index.written(nowMs)
-    this.#endOffset = offset
-    if (this.#options.synchronous) this.#syncedOffset = offset
+    this.#endOffset = index.endOffset
   }
 
-  async #append(bytes: Buffer): Promise<void> {
+  async #append(batches: readonly RecordBatch[]): Promise<void> {
+    let unsynced = 0
+    let gathered: Buffer[] = []
+    let gatheredBytes = 0
+    const flush = async () => {
+      const [only] = gathered
+      if (only === undefined) return
+      await this.#appendBytes(gathered.length === 1 ? only : Buffer.concat(gathered, gatheredBytes))
+      gathered = []
+      gatheredBytes = 0
+    }
+    for (const { bytes } of batches) {
+      if (this.#options.synchronous && unsynced > 0 && unsynced + bytes.length > unsyncedBytesMax) {
+        await flush()
+        await this.sync()
+        unsynced = 0
+      }
+      if (gatheredBytes + bytes.length > gatherBytesMax) await flush()
+      gathered.push(bytes)
+      gatheredBytes += bytes.length
+      unsynced += bytes.length
+    }
+    await flush()
+  }
+
+  async #appendBytes(bytes: Buffer): Promise<void> {
     const { file, index } = this.#active
     try {
       await file.append(bytes)
@@ -137,10 +158,10 @@ export class SegmentWriter {
   }
 
   #rollDue(bytes: number, nowMs: number): boolean {
-    const { endPosition, firstTimestampMs } = this.#active.index
+    const { endPosition, beganAtMs } = this.#active.index
     if (this.#mustRoll || endPosition === 0) return this.#mustRoll
     const { bytes: bytesMax, ageMs } = this.#limits
-    return endPosition + bytes > bytesMax || (ageMs !== null && nowMs - firstTimestampMs > ageMs)
+    return endPosition + bytes > bytesMax || (ageMs !== null && nowMs - beganAtMs > ageMs)
   }
 
   /** Seals the active segment and begins the next: the old one synced and the new name durable before anything goes into it. */
@@ -156,6 +177,7 @@ export class SegmentWriter {
       throw error
     })
     this.#active = { file, index: new SegmentIndex(this.#endOffset) }
+    this.#options.onBegin(this.#endOffset)
     if (old.index.writtenAtMs < 0) old.index.written(nowMs) // by the run before this one
     this.#sealed = [...this.#sealed, old.index.extent]
     this.#sealedBytes += old.index.endPosition
@@ -167,6 +189,7 @@ export class SegmentWriter {
     await writeIndex(files, sealed, old.index).catch((error: unknown) =>
       logger.warn('an index could not be written; it is made anew when needed', { sealed, error }),
     )
+    await this.#options.onRoll(this.#endOffset)
   }
 
   /** Makes everything written before the call durable; one sync at a time. An error is final. */

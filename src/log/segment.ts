@@ -5,6 +5,7 @@ import {
   batchOverheadBytes,
   decodeBatch,
   looksLikeBatch,
+  recordsPerByteMax,
   type RecordBatch,
 } from './record-batch.ts'
 import { damagedLog } from './failures.ts'
@@ -120,8 +121,19 @@ export async function scanSegment(
 }
 
 /**
+ * With durability fsync no more than these bytes are unsynced at any time, or one batch that is larger. So what a crash can tear, in any order, lies in the last such bytes of a log:
+ * recovery counts on it, and must count on what versions before have written.
+ */
+export const unsyncedBytesMax = 8 * 1024 * 1024
+
+/** Whether bad bytes at the end of a log, none of which is known to be synced, can be what a crash left of one commit; `next` is the valid batch after them. */
+export function canBeTorn(bad: Place, size: number, next: Place | undefined): boolean {
+  return next === undefined || size - bad.position <= unsyncedBytesMax
+}
+
+/**
  * The first valid batch after bad bytes at `bad`, or undefined when there is none up to `size`. Its base offset lies outside its CRC, so one that
- * the bytes between can't account for is damage too: a record takes more than a byte, and a segment has no gaps.
+ * the bytes between can't account for is damage too: there are only so many records in a byte, and a segment has no gaps.
  */
 export async function findBatchAfter(
   file: ReadFile,
@@ -137,7 +149,7 @@ export async function findBatchAfter(
       const length = batchBytesAt(window, at) ?? 0
       if (position + length > size) continue
       const offset = readInt64(window, at)
-      if (offset - bad.offset > position - bad.position) continue
+      if (offset - bad.offset > (position - bad.position) * recordsPerByteMax) continue
       const bytes = await file.read(position, length)
       if (decodeBatch(bytes, offset) !== undefined) return { offset, position }
     }

@@ -59,7 +59,7 @@ async function writeSealed(folder: string, baseOffset: number): Promise<number> 
   const bytes = Buffer.alloc(batchBytes)
   for (let position = 0; position < segmentBytes; position += batchBytes) {
     const offset = index.endOffset
-    const times = { baseTimestampMs: 1, maxTimestampMs: 1, attributes: 0 }
+    const times = { baseTimestampMs: 1, maxTimestampMs: 1, attributes: 0, producerId: -1 }
     const batch = { baseOffset: offset, nextOffset: offset + 1, recordCount: 1, ...times, bytes }
     index.note(batch, position)
   }

@@ -39,6 +39,18 @@ export const diskFormats: readonly DiskFormat[] = [
     heading: /state files/i,
   },
   {
+    what: 'aborted transactions',
+    source: 'src/log/aborted.ts',
+    page: 'docs/internals/log-format.md',
+    heading: /index of aborted transactions/i,
+  },
+  {
+    what: 'producer snapshots',
+    source: 'src/log/producer-snapshot.ts',
+    page: 'docs/internals/log-format.md',
+    heading: /producer snapshot/i,
+  },
+  {
     what: 'the watermark',
     source: 'src/log/watermark.ts',
     page: 'docs/internals/log-format.md',
