@@ -39,6 +39,12 @@ export const diskFormats: readonly DiskFormat[] = [
     heading: /state files/i,
   },
   {
+    what: 'consumer groups',
+    source: 'src/kafka/groups/group-store.ts',
+    page: 'docs/internals/log-format.md',
+    heading: /groups file/i,
+  },
+  {
     what: 'aborted transactions',
     source: 'src/log/aborted.ts',
     page: 'docs/internals/log-format.md',

@@ -288,8 +288,10 @@ export class GroupCoordinator {
   }
 
   #isExpired(group: Group, committedAtMs: number): boolean {
-    if (!group.isIdle) return false
-    const emptySinceMs = this.store.record(group.id)?.emptySinceMs ?? 0
+    const record = this.store.record(group.id)
+    // Null while the record that it is empty is on its way to the disk.
+    if (!group.isIdle || record?.emptySinceMs === null) return false
+    const emptySinceMs = record?.emptySinceMs ?? 0
     const { clock, settings } = this.#options
     return Math.max(emptySinceMs, committedAtMs) + settings.offsetsRetentionMs <= clock.nowMs()
   }

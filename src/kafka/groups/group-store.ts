@@ -62,7 +62,8 @@ export class GroupStore {
   readonly #offsets = new Map<string, Map<string, TopicPartition>>()
   /** Group → `topic id/partition` → ids of the producers that have staged an offset there. */
   readonly #staged = new Map<string, Map<string, Set<number>>>()
-  readonly #staging = new Set<Promise<void>>()
+  /** Offsets that are being staged → by which producer. */
+  readonly #staging = new Map<Promise<void>, number>()
 
   constructor(store: KeyedStore) {
     this.#store = store
@@ -154,7 +155,7 @@ export class GroupStore {
       changes.set(stagedKey(producerId, at, groupId), { ...offset, producerEpoch })
     }
     const staging = this.#put(changes)
-    this.#staging.add(staging)
+    this.#staging.set(staging, producerId)
     try {
       await staging
     } finally {
@@ -169,7 +170,8 @@ export class GroupStore {
   async finish(producer: OffsetProducer, outcome: 'commit' | 'abort'): Promise<void> {
     const { producerId, producerEpoch } = producer
     // What is still on its way to the disk would stay there for good.
-    await Promise.allSettled(this.#staging)
+    const staging = [...this.#staging].filter(([, by]) => by === producerId)
+    if (staging.length > 0) await Promise.allSettled(staging.map(([promise]) => promise))
     const changes = new Map<string, CommittedOffset | undefined>()
     for (const [groupId, slots] of this.#staged)
       for (const [slot, producerIds] of slots) {
