@@ -21,6 +21,8 @@ import { listOffsetsHandler, offsetForLeaderEpochHandler } from './offsets-looku
 import { produceHandler } from './produce.ts'
 import { RareLog } from './rare-log.ts'
 import { TopicNames } from './topic-names.ts'
+import { TransactionCoordinator } from './transactions/coordinator.ts'
+import { transactionHandlers } from './transactions/transaction-handlers.ts'
 
 export interface BrokerOptions {
   readonly log: BrokerLog
@@ -66,13 +68,19 @@ export function createBroker(options: BrokerOptions): Broker {
     newId: randomUUID,
   })
   const commits = new OffsetCommits({ coordinator, topics: log, settings, clock })
+  const transactions = new TransactionCoordinator({
+    ...parts,
+    store: options.transactions,
+    offsets: commits,
+  })
   const handlers: AnyHandler[] = [
-    produceHandler(parts),
+    produceHandler({ ...parts, transactions }),
     fetchHandler({ ...parts, budget: fetchBudget }),
     listOffsetsHandler(parts),
     offsetForLeaderEpochHandler(parts),
     ...metadataHandlers(parts),
     ...groupHandlers({ ...parts, coordinator, commits, topics: log }),
+    ...transactionHandlers({ coordinator: transactions, offsets: commits, topics: log }),
   ]
   handlers.push(apiVersionsHandler(handlers, counters))
   const dispatcher = new Dispatcher({ handlers, clock, counters })
@@ -93,6 +101,7 @@ export function createBroker(options: BrokerOptions): Broker {
       // Who waits for other members would keep the listener from ending.
       await coordinator.close()
       await listener.close()
+      await transactions.close()
       advances.close()
     },
   }

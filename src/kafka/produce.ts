@@ -8,6 +8,8 @@ import { kafkaErrorOf, kafkaErrors } from './error-codes.ts'
 import type { ClientConnection, Handler } from './handler.ts'
 import { checkPartitionCount } from './partition-count.ts'
 import type { RareLog } from './rare-log.ts'
+import type { TransactionCoordinator } from './transactions/coordinator.ts'
+import { transactionalProducers } from './transactions/transaction-handlers.ts'
 
 export interface ProduceParts {
   readonly log: Pick<BrokerLog, 'appendBatches'>
@@ -15,6 +17,7 @@ export interface ProduceParts {
   readonly clock: Clock
   readonly counters: BrokerCounters
   readonly rareLog: RareLog
+  readonly transactions: Pick<TransactionCoordinator, 'checkWrite'>
   /** Bytes of log that the tables have not taken yet. */
   readonly backlogBytes: () => number
 }
@@ -29,6 +32,7 @@ const lookIntervalMs = 20
 const heldMsMax = 60_000
 /** What a client that was held back in vain is told to wait. */
 const throttleTimeMs = 1_000
+const notInTransaction = 'the partition is in no open transaction of the producer'
 const acksAll = -1
 const acksNone = 0
 
@@ -37,7 +41,7 @@ const acksNone = 0
  * at all; then an error ends the connection, as it does with Kafka. Versions 0 to 2 are offered because librdkafka compresses only then; their records have the old format
  * and are refused with UNSUPPORTED_FOR_MESSAGE_FORMAT.
  *
- * While more than `backlogBytesMax` of the log wait for the tables, or a partition has no room for what waits for the disk, producers are held back: up to the
+ * Records of a transaction are taken while it is open and has the partition (KIP-890). While more than `backlogBytesMax` of the log wait for the tables, or a partition has no room for what waits for the disk, producers are held back: up to the
  * timeout of the request, then they get REQUEST_TIMED_OUT, with which clients send again.
  */
 export function produceHandler(parts: ProduceParts): Handler<'produce'> {
@@ -165,8 +169,12 @@ class Producers {
     records: Buffer | null,
     until: 'written' | 'acknowledged',
   ): Promise<PartitionAnswer> {
-    const { log, counters } = this.#parts
+    const { log, counters, transactions } = this.#parts
     const bytes = records ?? Buffer.alloc(0)
+    for (const producer of transactionalProducers(bytes)) {
+      const errorCode = transactions.checkWrite(producer, topic, index)
+      if (errorCode !== kafkaErrors.none) return failure(index, errorCode, notInTransaction)
+    }
     const appended = await log.appendBatches(topic, index, bytes, until)
     counters.recordBytesIn += bytes.length
     return {
