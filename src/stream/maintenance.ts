@@ -72,9 +72,14 @@ export class Maintenance {
     const signal = this.#stopped.signal
     while (!signal.aborted) {
       await clock.sleep(settings.maintenanceIntervalMs, signal)
-      while (!signal.aborted && (await this.#pass())) {
-        // Files are merged one plan a table and pass until none is left.
-      }
+      await this.runOnce()
+    }
+  }
+
+  /** Does everything that is due by now. Not while it runs by itself. */
+  async runOnce(): Promise<void> {
+    while (!this.#stopped.signal.aborted && (await this.#pass())) {
+      // Files are merged one plan a table and pass until none is left.
     }
   }
 
