@@ -206,7 +206,25 @@ export const errorCatalog = {
     hint: 'the file was written by a newer questlog; upgrade',
   },
   // The tables.
+  PATH_UNKNOWN: {
+    http: 404,
+    kafka: -1,
+    retriable: false,
+    hint: 'see `questlog fs -ls /`; `questlog export TABLE PATH` makes one',
+  },
+  EXPORT_EXISTS: {
+    http: 409,
+    kafka: 42,
+    retriable: false,
+    hint: 'pass --mode overwrite to replace it, or --mode append to add to it',
+  },
   TABLE_UNKNOWN: { http: 404, kafka: 3, retriable: false, hint: 'ask `show tables`' },
+  SNAPSHOT_UNKNOWN: {
+    http: 404,
+    kafka: -1,
+    retriable: false,
+    hint: 'see `questlog tables snapshots TABLE`; snapshotAgeMsMin and snapshotCountMin say how long they stay',
+  },
   TABLE_DAMAGED: {
     http: 500,
     kafka: 2,

@@ -8,7 +8,7 @@ import { buildAppend, buildPropertyChange, commitProperties } from './append.ts'
 import { expiredSnapshots, type ExpiredSnapshot, type SnapshotPolicy } from './expiry.ts'
 import { removeLeftovers } from './leftovers.ts'
 import { locationOf, metadataFolder } from './location.ts'
-import { isLive, liveFile, readManifest, type DataFile, type LiveFile } from './manifest.ts'
+import type { DataFile, LiveFile } from './manifest.ts'
 import { readManifestList, type ManifestFile } from './manifest-list.ts'
 import {
   asSuccessor,
@@ -26,6 +26,7 @@ import {
 } from './metadata.ts'
 import type { NextVersion, PendingFile } from './next-version.ts'
 import { buildReplace } from './replace.ts'
+import { readLiveFiles } from './time-travel.ts'
 import { assignIds, columnsOf, type IcebergField, type TableSchema } from './schema.ts'
 import {
   findVersion,
@@ -238,7 +239,11 @@ class IcebergTable implements LakeTable {
 
   async liveFiles(): Promise<readonly LiveFile[]> {
     const state = this.#state
-    state.live ??= await readLiveFiles(this.#location.files, state)
+    state.live ??= await readLiveFiles(
+      this.#location.files,
+      state.manifests,
+      ownSpec(state.metadata),
+    )
     return state.live
   }
 
@@ -479,17 +484,6 @@ async function loadState(files: Files, folder: string, version: number): Promise
       { hint: 'rewrite its data files with the engine that deleted rows' },
     )
   return { version, metadata, manifests, live: undefined }
-}
-
-async function readLiveFiles(files: Files, state: TableState): Promise<LiveFile[]> {
-  const spec = ownSpec(state.metadata)
-  const perManifest = await Promise.all(
-    state.manifests.map(async (manifest) => {
-      const entries = await readManifest(files, manifest, spec)
-      return entries.filter(isLive).map((entry) => liveFile(entry, manifest))
-    }),
-  )
-  return perManifest.flat()
 }
 
 /** Writes and syncs the files side by side, so that their syncs share the disk's time. Ends when all have ended, also after an error. */
