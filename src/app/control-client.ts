@@ -1,6 +1,7 @@
 import { request, type IncomingMessage } from 'node:http'
 import { QuestlogError } from '../core/errors.ts'
 import type { Topic } from '../log/record.ts'
+import type { ExportRequest, ExportResult } from './export.ts'
 import type { Instance } from './instance.ts'
 import { fromPlainError } from './messages.ts'
 import type { InstanceStatus, PlainError, TopicChange, TopicDeletion, TopicSpec } from './roles.ts'
@@ -27,6 +28,13 @@ export async function requestTopicDeletion(
   deletion: TopicDeletion,
 ): Promise<void> {
   await call(instance, 'POST', '/topics/delete', deletion)
+}
+
+export async function requestExport(
+  instance: Instance,
+  request: ExportRequest,
+): Promise<ExportResult> {
+  return (await call(instance, 'POST', '/exports', request)) as ExportResult // the same program answers
 }
 
 /** Stops the instance; `write` takes its lines as they come. Resolves when everything has stopped. */

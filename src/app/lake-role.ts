@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import type { DuckDBInstance } from '@duckdb/node-api'
 import { openDuckdb, type DuckDBConnection } from '../core/duckdb.ts'
 import type { Metric } from '../core/metrics.ts'
-import { createSqlEngine } from '../sql/engine.ts'
+import { createSqlEngine, type SqlEngine } from '../sql/engine.ts'
 import { createSqlServer, type SqlServer } from '../sql/sql-server.ts'
 import type { Topic } from '../log/record.ts'
 import {
@@ -15,6 +15,7 @@ import { Maintenance } from '../stream/maintenance.ts'
 import { Stream } from '../stream/stream.ts'
 import type { StreamTable } from '../stream/stream-table.ts'
 import { auditRunning } from './audit.ts'
+import { exportRows, removeDrafts } from './export.ts'
 import { lineResponder } from './line-response.ts'
 import type { LakeRole, LakeStatus, RoleOptions, TableStatus } from './roles.ts'
 import { whereIs } from './where.ts'
@@ -40,7 +41,17 @@ export async function startLake(options: RoleOptions): Promise<LakeRole> {
   })
   await stream.activate(options.definition)
   const inspector = await instance.connect()
-  const server = await openServer(options, instance, stream, inspector)
+  removeDrafts(data)
+  const engine = await createSqlEngine({
+    instance,
+    namespace: options.definition.namespace,
+    settings,
+    clock,
+    logger,
+    lakeFolder: join(data, 'lake'),
+    source: stream,
+  })
+  const server = openServer(options, { instance, stream, engine, inspector })
   const maintenance = new Maintenance({
     stream,
     files,
@@ -65,6 +76,9 @@ export async function startLake(options: RoleOptions): Promise<LakeRole> {
         ...(await attentionLines(stream, inspector)),
         ...maintenanceLines(maintenance),
       ]),
+    // The engine ends what still runs when the server closes.
+    exportRows: (request) =>
+      exportRows(request, { files, clock, data, engine, signal: new AbortController().signal }),
     async stop() {
       await maintenance.stop()
       await server.close()
@@ -73,24 +87,18 @@ export async function startLake(options: RoleOptions): Promise<LakeRole> {
   }
 }
 
-async function openServer(
+interface LakeParts {
+  readonly instance: DuckDBInstance
+  readonly stream: Stream
+  readonly engine: SqlEngine
+  readonly inspector: DuckDBConnection
+}
+
+function openServer(
   options: RoleOptions,
-  instance: DuckDBInstance,
-  stream: Stream,
-  inspector: DuckDBConnection,
-): Promise<SqlServer> {
+  { instance, stream, engine, inspector }: LakeParts,
+): SqlServer {
   const { settings, files, clock, logger, data, host } = options
-  const { namespace } = options.definition
-  const lakeFolder = join(data, 'lake')
-  const engine = await createSqlEngine({
-    instance,
-    namespace,
-    settings,
-    clock,
-    logger,
-    lakeFolder,
-    source: stream,
-  })
   const where = lineResponder((url, write) =>
     whereIs(stream, inspector, url.searchParams.get('receipt') ?? '', write),
   )

@@ -1,5 +1,6 @@
 import { asQuestlogError, QuestlogError } from '../core/errors.ts'
 import type { Topic } from '../log/record.ts'
+import type { ExportRequest, ExportResult } from './export.ts'
 import type {
   IngestStatus,
   LakeStatus,
@@ -20,6 +21,7 @@ export interface ChildRequests {
   listTopics: { parameters: Record<never, never>; result: readonly Topic[] }
   alterTopic: { parameters: TopicChange; result: Topic }
   deleteTopic: { parameters: TopicDeletion; result: null }
+  exportRows: { parameters: ExportRequest; result: ExportResult }
 }
 
 export type ChildRequestName = keyof ChildRequests

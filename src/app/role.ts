@@ -104,6 +104,7 @@ class RoleHost {
     createTopic: async (spec) => (await this.#ingest()).createTopic(spec),
     listTopics: async () => (await this.#ingest()).listTopics(),
     alterTopic: async (change) => (await this.#ingest()).alterTopic(change),
+    exportRows: async (request) => (await this.#lake()).exportRows(request),
     deleteTopic: async (deletion) => {
       await (await this.#ingest()).deleteTopic(deletion)
       return null
@@ -168,6 +169,13 @@ class RoleHost {
     const role = await this.#running()
     if (!('createTopic' in role))
       throw new QuestlogError('INTERNAL', `${this.#given.role} owns no topics`)
+    return role
+  }
+
+  async #lake(): Promise<LakeRole> {
+    const role = await this.#running()
+    if (!('exportRows' in role))
+      throw new QuestlogError('INTERNAL', `${this.#given.role} owns no tables`)
     return role
   }
 

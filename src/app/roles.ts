@@ -5,6 +5,7 @@ import type { Logger } from '../core/logger.ts'
 import type { Settings } from '../core/settings.ts'
 import type { Topic } from '../log/record.ts'
 import type { Definition } from '../plan/definition.ts'
+import type { ExportRequest, ExportResult } from './export.ts'
 import type { TableSummary, TopicSummary } from '../stream/status.ts'
 
 /** The two processes under the supervisor. */
@@ -72,6 +73,8 @@ export interface LakeRole {
   /** Applies a stored definition: creates and evolves tables. On an error the one before stays in force. */
   activate(version: number): Promise<void>
   status(): Promise<LakeStatus>
+  /** Writes rows as a folder of Parquet files under `exports/`. */
+  exportRows(request: ExportRequest): Promise<ExportResult>
   /** Flushes fresh rows into commits; answers with lines that say what is kept where. */
   stop(): Promise<readonly string[]>
 }

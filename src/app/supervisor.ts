@@ -36,6 +36,8 @@ import { formatAddress, formatDuration, formatPath } from './words.ts'
 const activateTimeoutMs = 60_000
 /** A change of definition is tried this often when the process dies meanwhile. */
 const activateAttemptsMax = 3
+/** The statement of an export ends by itself after `queryTimeoutMs`, which is at most a day. */
+const exportTimeoutMs = 2 * 86_400_000
 const topicTimeoutMs = 10_000
 const componentLogBytesMax = 8 * 1024 * 1024
 /** The last answer of the control server has this long. */
@@ -142,6 +144,7 @@ export class Supervisor {
       listTopics: () => this.listTopics(),
       createTopic: (spec) => this.createTopic(spec),
       alterTopic: (change) => this.#ingest().request('alterTopic', change, topicTimeoutMs),
+      exportRows: (request) => this.#lake().request('exportRows', request, exportTimeoutMs),
       deleteTopic: async (deletion) => {
         await this.#ingest().request('deleteTopic', deletion, topicTimeoutMs)
       },
@@ -297,6 +300,13 @@ export class Supervisor {
     if (ingest === undefined)
       throw new QuestlogError('NOT_RUNNING', 'the log is not run by this process')
     return ingest
+  }
+
+  #lake(): Component {
+    const lake = this.#component('lake')
+    if (lake === undefined)
+      throw new QuestlogError('NOT_RUNNING', 'the tables are not run by this process')
+    return lake
   }
 
   #component(role: RoleName): Component | undefined {

@@ -5,8 +5,10 @@ import { formatBytes, formatCount, formatMany } from '../app/words.ts'
 export function backupLines(backup: Backup): string[] {
   const bytes = backup.files.reduce((sum, file) => sum + file.bytes, 0)
   return [
-    ...backup.partitions.map(({ topic, partition, startOffset, endOffset, missingOffsets }) => {
-      const events = formatMany(endOffset - startOffset - missingOffsets, 'event')
+    ...backup.partitions.map((copied) => {
+      const { topic, partition, startOffset, endOffset, missingOffsets } = copied
+      const held = endOffset - startOffset - missingOffsets - (copied.excludedOffsets ?? 0)
+      const events = formatMany(held, 'event')
       return `topic ${topic}/${partition}: ${events}, offsets ${formatCount(startOffset)} to ${formatCount(endOffset)}`
     }),
     ...backup.tables.map(

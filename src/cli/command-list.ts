@@ -160,6 +160,41 @@ export const commandGroups: readonly CommandGroup[] = [
     ],
   },
   {
+    title: 'Hand over',
+    rows: [
+      row(
+        'export',
+        'write a table or the rows of a SELECT as a folder of Parquet files',
+        async () => (await import('./commands/export.ts')).exportCommand,
+      ),
+      row(
+        'fs -ls',
+        'list exports as hadoop fs does',
+        async () => (await import('./commands/fs-ls.ts')).fsListCommand,
+      ),
+      row(
+        'fs -du',
+        'how much room they take',
+        async () => (await import('./commands/fs-du.ts')).fsUsageCommand,
+      ),
+      row(
+        'fs -cat',
+        'print a file',
+        async () => (await import('./commands/fs-cat.ts')).fsCatCommand,
+      ),
+      row(
+        'fs -head',
+        'print the first kilobyte of a file',
+        async () => (await import('./commands/fs-head.ts')).fsHeadCommand,
+      ),
+      row(
+        'fs -get',
+        'copy a file or folder out',
+        async () => (await import('./commands/fs-get.ts')).fsGetCommand,
+      ),
+    ],
+  },
+  {
     title: 'By the names of other tools, with their usual flags',
     rows: [
       row(
@@ -172,6 +207,31 @@ export const commandGroups: readonly CommandGroup[] = [
         'kafka-topics',
         'topics as kafka-topics.sh has them',
         async () => (await import('./commands/kafka-topics.ts')).kafkaTopicsCommand,
+      ),
+      row(
+        'hadoop fs -ls',
+        'the same',
+        async () => (await import('./commands/fs-ls.ts')).fsListCommand,
+      ),
+      row(
+        'hadoop fs -du',
+        'the same',
+        async () => (await import('./commands/fs-du.ts')).fsUsageCommand,
+      ),
+      row(
+        'hadoop fs -cat',
+        'the same',
+        async () => (await import('./commands/fs-cat.ts')).fsCatCommand,
+      ),
+      row(
+        'hadoop fs -head',
+        'the same',
+        async () => (await import('./commands/fs-head.ts')).fsHeadCommand,
+      ),
+      row(
+        'hadoop fs -get',
+        'the same',
+        async () => (await import('./commands/fs-get.ts')).fsGetCommand,
       ),
     ],
   },

@@ -8,6 +8,7 @@ import { confineFiles, readViews, readVisibleNames, tablesToWaitFor } from './ca
 import { ConnectionPool, type SqlConnection } from './connections.ts'
 import { explainFailure, readFailure, type VisibleNames } from './duckdb-error.ts'
 import { beginReading, cancelled, execute, RehearsalError, type RowsEvent } from './execute.ts'
+import { copyRows } from './copy-rows.ts'
 import { Gate } from './gate.ts'
 import { splitStatements } from './lexer.ts'
 import { SqlError } from './sql-error.ts'
@@ -42,6 +43,18 @@ export interface SqlRequest {
   readonly signal: AbortSignal
 }
 
+export interface CopyRequest {
+  /** One SELECT. */
+  readonly sql: string
+  /** A folder that exists, in the lake folder. */
+  readonly folder: string
+  /** What the names of the files start with. */
+  readonly fileName: string
+  /** Columns that become folders `name=value`, and are left out of the files. */
+  readonly partitionBy: readonly string[]
+  readonly signal: AbortSignal
+}
+
 export interface SqlStats {
   readonly rows: number
   /** From the start of the statement (the request, for the first one) to its last row. */
@@ -61,6 +74,8 @@ export interface SqlEngine {
    * Throws SQL_INVALID, SQL_REFUSED, SQL_TOO_MANY, SQL_CANCELLED, CATCHING_UP, OVERLOADED, SHUTTING_DOWN.
    */
   run(request: SqlRequest): AsyncGenerator<SqlEvent, void, undefined>
+  /** Writes the rows of one SELECT as Parquet files into a folder, as `run` would give them, and resolves to their number. Throws what `run` throws. */
+  copy(request: CopyRequest): Promise<number>
   metrics(): readonly Metric[]
   /** Cancels what runs and waits for its end. May be called again. */
   close(): Promise<void>
@@ -90,35 +105,96 @@ class DuckdbEngine implements SqlEngine {
   }
 
   async *run(request: SqlRequest): AsyncGenerator<SqlEvent, void, undefined> {
+    const startMs = this.#options.clock.monotonicMs()
+    const running = this.#begin(request.signal)
+    try {
+      yield* this.#runScript(request, running.signal, startMs)
+    } catch (error) {
+      throw this.#count(error)
+    } finally {
+      await running.end()
+    }
+  }
+
+  async copy(request: CopyRequest): Promise<number> {
+    const running = this.#begin(request.signal)
+    const leave = await this.#gate.enter(running.signal).catch(async (error: unknown) => {
+      await running.end()
+      throw this.#count(error)
+    })
+    const connection = await this.#pool.take()
+    try {
+      return await this.#copy(request, connection, running.signal)
+    } catch (error) {
+      throw this.#count(error)
+    } finally {
+      this.#pool.drop(connection)
+      leave()
+      await running.end()
+    }
+  }
+
+  async #copy(
+    request: CopyRequest,
+    connection: SqlConnection,
+    signal: AbortSignal,
+  ): Promise<number> {
+    const { namespace, source } = this.#options
+    const { duckdb, serialize } = connection
+    const [part, ...more] = readParts(request.sql)
+    const plan =
+      part === undefined || more.length > 0
+        ? undefined
+        : await planStatement(request.sql, part, { namespace, serialize })
+    if (plan?.kind !== 'select')
+      throw new SqlError('SQL_REFUSED', 'only the rows of one SELECT can be written to files')
+    const views = await readViews(duckdb, namespace)
+    const tables = tablesToWaitFor(plan.named, views, namespace)
+    if (tables === null || tables.length > 0) await source.caughtUp(tables, signal)
+    const interrupt = () => duckdb.interrupt()
+    signal.addEventListener('abort', interrupt, { once: true })
+    const lease = source.lease()
+    try {
+      return await copyRows(duckdb, plan, request)
+    } catch (error) {
+      throw signal.aborted ? cancelled(signal) : await this.#explain(error, plan, connection)
+    } finally {
+      lease.release()
+      signal.removeEventListener('abort', interrupt)
+    }
+  }
+
+  /** What is known of a request while it runs: it can be cancelled, by its caller, by the time, by the end of the engine. */
+  #begin(outer: AbortSignal): { readonly signal: AbortSignal; end(): Promise<void> } {
     const { clock, settings } = this.#options
-    const startMs = clock.monotonicMs()
     const stop = new AbortController()
     const ended = new AbortController()
-    const onAbort = () => stop.abort(request.signal.reason)
+    const onAbort = () => stop.abort(outer.reason)
     const finished = new Promise<void>((resolve) =>
       ended.signal.addEventListener('abort', () => resolve(), { once: true }),
     )
     this.#running.set(stop, finished)
-    request.signal.addEventListener('abort', onAbort, { once: true })
-    if (request.signal.aborted) onAbort()
+    outer.addEventListener('abort', onAbort, { once: true })
+    if (outer.aborted) onAbort()
     if (this.#closing !== undefined) stop.abort(this.#closing)
     const timer = clock.sleep(settings.queryTimeoutMs, ended.signal).then(() => {
       if (!ended.signal.aborted) stop.abort(timeoutError(settings.queryTimeoutMs))
     })
-    try {
-      yield* this.#runScript(request, stop.signal, startMs)
-    } catch (error) {
-      const known = asQuestlogError(error)
-      this.#failures.set(known.code, (this.#failures.get(known.code) ?? 0) + 1)
-      if (known.code === 'INTERNAL')
-        this.#options.logger.error('a statement failed', { error: known.cause ?? known })
-      throw known
-    } finally {
-      request.signal.removeEventListener('abort', onAbort)
+    const end = async () => {
+      outer.removeEventListener('abort', onAbort)
       ended.abort()
       await timer
       this.#running.delete(stop)
     }
+    return { signal: stop.signal, end }
+  }
+
+  #count(error: unknown): QuestlogError {
+    const known = asQuestlogError(error)
+    this.#failures.set(known.code, (this.#failures.get(known.code) ?? 0) + 1)
+    if (known.code === 'INTERNAL')
+      this.#options.logger.error('a statement failed', { error: known.cause ?? known })
+    return known
   }
 
   async *#runScript(

@@ -1,0 +1,166 @@
+import { randomUUID } from 'node:crypto'
+import { dirname, join, relative } from 'node:path'
+import type { Clock } from '../core/clock.ts'
+import { QuestlogError } from '../core/errors.ts'
+import type { Files } from '../core/files.ts'
+import { listEntries, readLink, replaceLink } from '../core/folders.ts'
+import { removeFolder } from '../core/host.ts'
+import type { SqlEngine } from '../sql/engine.ts'
+import { exportPath, exportRoot } from './export-root.ts'
+
+export type ExportMode = 'overwrite' | 'append' | 'error'
+
+export interface ExportRequest {
+  /** One SELECT. */
+  readonly sql: string
+  /** As commands name it: `/tmp/purchases`. */
+  readonly path: string
+  readonly mode: ExportMode
+  readonly partitionBy: readonly string[]
+}
+
+export interface ExportResult {
+  readonly rows: number
+  /** The folder as readers open it. */
+  readonly folder: string
+  /** Names of the files that were written, below the folder. */
+  readonly files: readonly string[]
+}
+
+export interface ExportParts {
+  readonly files: Files
+  readonly clock: Clock
+  readonly data: string
+  readonly engine: Pick<SqlEngine, 'copy'>
+  readonly signal: AbortSignal
+}
+
+const draftsName = '.exports'
+const successName = '_SUCCESS'
+const versionsName = '.versions'
+const replacedName = '.replaced'
+/** Readers that have opened a replaced version get this long to finish. */
+const replacedKeepMs = 3_600_000
+
+/**
+ * Writes the rows of a SELECT as a folder of Parquet files in the form that Spark leaves: `part-00000-<uuid>-c000.snappy.parquet`, then `_SUCCESS`, columns of `partitionBy` as folders.
+ * What readers open is a link to a version of the folder: overwriting makes a new version and turns the link in one step, so that nobody sees half of either.
+ * EXPORT_EXISTS with mode `error`, or when the path is something else than an export.
+ */
+export async function exportRows(
+  request: ExportRequest,
+  parts: ExportParts,
+): Promise<ExportResult> {
+  const { files, data } = parts
+  const target = exportPath(data, request.path)
+  const before = currentVersion(target.real, target.shown)
+  if (before !== null && request.mode === 'error')
+    throw new QuestlogError('EXPORT_EXISTS', `${target.shown} exists`, { path: target.shown })
+  // DuckDB may write in the lake folder only; the same file system, so that a rename brings it here.
+  const draft = join(data, 'lake', draftsName, randomUUID())
+  await files.makeFolder(draft)
+  try {
+    const fileName = `part-00000-${randomUUID()}-c000`
+    const rows = await parts.engine.copy({
+      sql: request.sql,
+      folder: draft,
+      fileName,
+      partitionBy: request.partitionBy,
+      signal: parts.signal,
+    })
+    const written = listFiles(draft)
+    for (const name of written) await files.syncFile(join(draft, name))
+    if (before !== null && request.mode === 'append') await addTo(files, before, draft, written)
+    else await publish(parts, target.real, draft, before)
+    return { rows, folder: target.real, files: written }
+  } finally {
+    removeFolder(draft)
+  }
+}
+
+/** The version that a path leads to, null when there is none. */
+function currentVersion(path: string, shown: string): string | null {
+  const link = readLink(path)
+  if (link === null) return null
+  if (link !== undefined) return join(dirname(path), link)
+  throw new QuestlogError(
+    'EXPORT_EXISTS',
+    `${shown} holds other folders or files than an export`,
+    { path: shown },
+    { hint: 'choose another path' },
+  )
+}
+
+/** Removes what a process that ended in the middle of exports has left. Before the first export of this one. */
+export function removeDrafts(data: string): void {
+  removeFolder(join(data, 'lake', draftsName))
+}
+
+/** Each file comes by one rename: whole, or not there. */
+async function addTo(
+  files: Files,
+  version: string,
+  draft: string,
+  names: readonly string[],
+): Promise<void> {
+  for (const name of names) {
+    const path = join(version, name)
+    await files.makeFolder(dirname(path))
+    await files.rename(join(draft, name), path)
+    await files.syncFolder(dirname(path))
+  }
+}
+
+async function publish(
+  parts: ExportParts,
+  path: string,
+  draft: string,
+  before: string | null,
+): Promise<void> {
+  const { files, data } = parts
+  const versions = join(exportRoot(data), versionsName)
+  await files.makeFolder(versions)
+  await files.makeFolder(dirname(path))
+  const version = join(versions, randomUUID())
+  await files.writeNew(join(draft, successName), new Uint8Array())
+  await files.syncFolder(draft)
+  await files.rename(draft, version)
+  await files.syncFolder(versions)
+  replaceLink(relative(dirname(path), version), path)
+  await files.syncFolder(dirname(path))
+  if (before !== null) await files.writeNew(join(before, replacedName), new Uint8Array())
+  await removeReplaced(parts, versions)
+}
+
+/** Versions that no path leads to any more, or never did because the process ended before. */
+async function removeReplaced(
+  { files, clock, data }: ExportParts,
+  versions: string,
+): Promise<void> {
+  const inUse = new Set(listLinks(exportRoot(data)))
+  for (const name of await files.list(versions)) {
+    const version = join(versions, name)
+    const sinceMs =
+      (await files.modifiedMs(join(version, replacedName))) ??
+      (await files.modifiedMs(join(version, successName)))
+    const isOld = sinceMs !== undefined && clock.nowMs() - sinceMs > replacedKeepMs
+    if (isOld && !inUse.has(version)) removeFolder(version)
+  }
+}
+
+/** What the links below a folder lead to. */
+function listLinks(folder: string): string[] {
+  return listEntries(folder).flatMap(({ name, isFolder }) => {
+    const path = join(folder, name)
+    const link = readLink(path)
+    if (typeof link === 'string') return [join(folder, link)]
+    return isFolder ? listLinks(path) : []
+  })
+}
+
+/** Files below a folder, as paths relative to it. */
+function listFiles(folder: string, below = ''): string[] {
+  return listEntries(join(folder, below)).flatMap(({ name, isFolder }) =>
+    isFolder ? listFiles(folder, join(below, name)) : [join(below, name)],
+  )
+}

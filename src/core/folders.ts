@@ -1,0 +1,67 @@
+import {
+  lstatSync,
+  readdirSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+} from 'node:fs'
+import { userInfo } from 'node:os'
+import { join } from 'node:path'
+
+/** What a folder holds, for commands that show it. Symbolic links count as what they lead to. */
+export interface FolderEntry {
+  readonly name: string
+  readonly isFolder: boolean
+  readonly size: number
+  readonly modifiedMs: number
+  /** Permission bits, as in `chmod`. */
+  readonly mode: number
+}
+
+/** The entry of one path; undefined when there is nothing. */
+export function readEntry(path: string, name: string): FolderEntry | undefined {
+  const found = statSync(path, { throwIfNoEntry: false })
+  if (found === undefined) return undefined
+  const isFolder = found.isDirectory()
+  return {
+    name,
+    isFolder,
+    size: isFolder ? 0 : found.size,
+    modifiedMs: found.mtimeMs,
+    mode: found.mode & 0o777,
+  }
+}
+
+/** The entries of a folder by name, without hidden ones. Throws the system's error when it is no folder. */
+export function listEntries(folder: string): FolderEntry[] {
+  return readdirSync(folder)
+    .filter((name) => !name.startsWith('.'))
+    .toSorted()
+    .flatMap((name) => readEntry(join(folder, name), name) ?? [])
+}
+
+/** Where a symbolic link leads, as it was written; undefined when the path is none; null when there is nothing. */
+export function readLink(path: string): string | undefined | null {
+  const found = lstatSync(path, { throwIfNoEntry: false })
+  if (found === undefined) return null
+  return found.isSymbolicLink() ? readlinkSync(path) : undefined
+}
+
+/** Lets a symbolic link lead elsewhere, in one step: whoever looks finds the old target or the new one. */
+export function replaceLink(target: string, path: string): void {
+  const temporary = `${path}.${process.pid}.new`
+  rmSync(temporary, { force: true })
+  symlinkSync(target, temporary)
+  renameSync(temporary, path)
+}
+
+/** The name of the user who runs this program. */
+export function userName(): string {
+  try {
+    return userInfo().username
+  } catch {
+    return 'unknown' // a user id without a name
+  }
+}
