@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config'
 /** Suites that take minutes: real tools on a fresh clone, failing disks, overload. `.ci/run` runs them after `npm test`. */
 export default defineConfig({
   test: {
-    include: ['test/slow/**/*.test.ts', 'test/faults/**/*.test.ts'],
+    include: ['test/slow/**/*.test.ts', 'test/faults/**/*.test.ts', 'test/conformance/**/*.test.ts'],
     pool: 'forks',
     fileParallelism: false,
     bail: 1,
