@@ -1,13 +1,13 @@
 import { queryRows, type DuckDBConnection } from '../core/duckdb.ts'
 import { QuestlogError } from '../core/errors.ts'
 import { parseOffsets } from '../lake/offsets.ts'
-import { decodeRecords } from '../log/record-batch.ts'
+import { recordChunks, type PlacedRecord } from '../log/record-chunks.ts'
 import type { LogSlice } from '../log/reader.ts'
 import { keptRecords, type PartitionWatermark } from '../log/record.ts'
 import { quoteName, quoteText } from '../plan/columns.ts'
 import { eventTypeSql } from '../stream/conversion.ts'
 import { addCounts, noCounts, totalOf, type LedgerCounts } from '../stream/ledger.ts'
-import { nestedReason, Staging, type PlacedRecord } from '../stream/staging.ts'
+import { nestedReason, Staging } from '../stream/staging.ts'
 import type { Stream } from '../stream/stream.ts'
 import { rulesSinceProperty } from '../stream/table-set.ts'
 import type { StreamTable } from '../stream/stream-table.ts'
@@ -69,7 +69,8 @@ export class TopicAudit {
     this.#kept += keptRecords(limit)
     this.#gone.before(limit)
     // Retention removes and says so; a log that begins later without it has lost its beginning.
-    if (limit.removedRecords === 0) this.#lose(limit.partition, 0, limit.startOffset)
+    if (limit.removedRecords + limit.removedExcluded === 0)
+      this.#lose(limit.partition, 0, limit.startOffset)
     let last = limit
     let recordsAtLast = this.records
     for (let from = limit.startOffset; from < limit.visibleOffset;) {
@@ -84,28 +85,25 @@ export class TopicAudit {
       }
       if (read.nextOffset <= from) break
       this.#noteGaps(limit, from, read)
-      const records = read.batches
-        .flatMap((batch) => decodeRecords(batch))
-        .filter((record) => record.offset >= from && record.offset < limit.visibleOffset)
-        .map((record) => ({ partition: limit.partition, record }))
-      await this.#compare(
-        limit.partition,
-        from,
-        Math.min(read.nextOffset, limit.visibleOffset),
-        records,
-      )
+      const end = limit.visibleOffset
+      for (const chunk of recordChunks(limit.partition, read, from, end, chunkBytes))
+        await this.#compare(limit.partition, chunk.from, chunk.to, chunk.records)
       from = read.nextOffset
     }
   }
 
   /** The gaps between what was read of a partition, and after it. */
-  #noteGaps(limit: PartitionWatermark, from: number, { batches, nextOffset }: LogSlice): void {
+  #noteGaps(limit: PartitionWatermark, from: number, slice: LogSlice): void {
+    const held = slice.batches.map(({ baseOffset, nextOffset }) => ({
+      from: baseOffset,
+      to: nextOffset,
+    }))
     let expected = from
-    for (const batch of batches) {
-      this.#lose(limit.partition, expected, batch.baseOffset)
-      expected = Math.max(expected, batch.nextOffset)
+    for (const range of [...held, ...slice.excludedRanges].sort((a, b) => a.from - b.from)) {
+      this.#lose(limit.partition, expected, range.from)
+      expected = Math.max(expected, range.to)
     }
-    this.#lose(limit.partition, expected, Math.min(nextOffset, limit.visibleOffset))
+    this.#lose(limit.partition, expected, Math.min(slice.nextOffset, limit.visibleOffset))
   }
 
   #lose(partition: number, from: number, to: number): void {

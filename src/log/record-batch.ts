@@ -204,11 +204,14 @@ export function isIntact(bytes: Buffer): boolean {
 
 /**
  * The records of a batch, in order; keys, values and header values are views into it (into the decompressed bytes if it is compressed).
- * RECORD_BATCH_MALFORMED when the CRC is right but the records are not (a client wrote them so); EVENT_TOO_LARGE beyond 256 MiB decompressed.
+ * RECORD_BATCH_MALFORMED when the CRC is right but the records are not (a client wrote them so); EVENT_TOO_LARGE beyond 256 MiB decompressed, or a million records.
  */
 export function decodeRecords(batch: RecordBatch): LogRecord[] {
   return decodeRecordsWithin(batch, decompressedBytesMax)
 }
+
+/** So many records a compressed batch may have: some bytes can stand for any number. */
+const compressedRecordsMax = 1_000_000
 
 /** `decodeRecords` with another limit: EVENT_TOO_LARGE beyond `bytesMax` decompressed. */
 export function decodeRecordsWithin(batch: RecordBatch, bytesMax: number): LogRecord[] {
@@ -237,6 +240,12 @@ function recordBytes(batch: RecordBatch, bytesMax: number): Buffer {
   const bytes = batch.bytes.subarray(batchOverheadBytes)
   const codec = batch.attributes & compressionMask
   if (codec === 0) return bytes
+  if (batch.recordCount > compressedRecordsMax)
+    throw new QuestlogError(
+      'EVENT_TOO_LARGE',
+      `the record batch at offset ${batch.baseOffset} has ${batch.recordCount} records; a compressed one may have ${compressedRecordsMax}`,
+      { offset: batch.baseOffset },
+    )
   try {
     return decompress(codec, bytes, bytesMax)
   } catch (error) {

@@ -1,8 +1,8 @@
+import type { PlacedRecord } from '../log/record-chunks.ts'
 import type { TopicConversion } from './conversion.ts'
 import type { FreshRows } from './fresh-rows.ts'
 import type { OffsetRange, TopicLedger } from './ledger.ts'
 import type { SetAsideOffsets } from './set-aside-offsets.ts'
-import type { PlacedRecord } from './staging.ts'
 import type { StreamTable } from './stream-table.ts'
 
 /** Records of one topic that are converted together. */
@@ -22,7 +22,7 @@ export interface MicroBatch {
   readonly records: readonly PlacedRecord[]
   /** The offsets that the batch covers, by partition, gaps included. */
   readonly ranges: ReadonlyMap<number, OffsetRange>
-  /** Size of the records on the log. */
+  /** Size of the records, decompressed. */
   readonly bytes: number
   readonly jsonDepthMax: number
 }

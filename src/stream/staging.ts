@@ -9,15 +9,10 @@ import {
   type Json,
 } from '@duckdb/node-api'
 import { cellText, queryRows, type DuckDBConnection } from '../core/duckdb.ts'
+import type { PlacedRecord } from '../log/record-chunks.ts'
 import type { LogRecord } from '../log/record.ts'
 import type { TopicConversion } from './conversion.ts'
 import type { SetAside } from './dead-letters.ts'
-
-/** A record with its place. */
-export interface PlacedRecord {
-  readonly partition: number
-  readonly record: LogRecord
-}
 
 /** Rows of a DuckDB vector: the most that a data chunk holds. */
 const chunkRows = 2048
@@ -60,7 +55,7 @@ export class Staging {
   async stage(records: readonly PlacedRecord[], jsonDepthMax: number): Promise<SetAside[]> {
     const refused: SetAside[] = []
     const readable = records.filter((placed) => {
-      const reason = unreadable(placed.record.value, jsonDepthMax)
+      const reason = placed.unreadable ?? unreadable(placed.record.value, jsonDepthMax)
       if (reason !== undefined) refused.push({ ...placed, table: null, path: null, reason })
       return reason === undefined
     })

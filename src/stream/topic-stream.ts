@@ -2,7 +2,7 @@ import type { DuckDBConnection } from '../core/duckdb.ts'
 import { QuestlogError } from '../core/errors.ts'
 import type { Exclusive } from '../core/exclusive.ts'
 import type { Settings } from '../core/settings.ts'
-import { decodeRecords } from '../log/record-batch.ts'
+import { recordChunks, type PlacedRecord } from '../log/record-chunks.ts'
 import type { LogReader } from '../log/reader.ts'
 import type { PartitionWatermark, Topic, Watermark } from '../log/record.ts'
 import type { TopicConversion } from './conversion.ts'
@@ -10,7 +10,7 @@ import type { FreshRows } from './fresh-rows.ts'
 import type { OffsetRange, TopicLedger } from './ledger.ts'
 import { processMicroBatch } from './micro-batch.ts'
 import type { SetAsideOffsets } from './set-aside-offsets.ts'
-import { Staging, type PlacedRecord } from './staging.ts'
+import { Staging } from './staging.ts'
 import type { StreamTable } from './stream-table.ts'
 
 /** What a topic's stream shares with the others. */
@@ -240,16 +240,13 @@ export class TopicStream {
         limit,
         bytesMax - chunk.bytes,
       )
-      const to = Math.min(read.nextOffset, end(partition))
-      if (to <= start) continue
-      for (const batch of read.batches) {
-        for (const record of decodeRecords(batch)) {
-          if (record.offset >= start && record.offset < to)
-            chunk.records.push({ partition, record })
-        }
-      }
-      chunk.ranges.set(partition, { from: start, to })
-      chunk.bytes += read.bytes
+      // What is left of them is read by the next step.
+      const bytesLeft = bytesMax - chunk.bytes
+      const [first] = recordChunks(partition, read, start, end(partition), bytesLeft)
+      if (first === undefined) continue
+      for (const record of first.records) chunk.records.push(record)
+      chunk.ranges.set(partition, { from: first.from, to: first.to })
+      chunk.bytes += first.bytes
     }
     return chunk
   }

@@ -6,7 +6,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
 import { openDuckdb } from '../../src/core/duckdb.ts'
 import { convertTopic } from '../../src/stream/conversion.ts'
-import { Staging, type PlacedRecord } from '../../src/stream/staging.ts'
+import type { PlacedRecord } from '../../src/log/record-chunks.ts'
+import { Staging } from '../../src/stream/staging.ts'
 import { define } from './world.ts'
 
 const definition = define({
