@@ -92,6 +92,11 @@ export class TransactionCoordinator {
     this.#running = this.#run()
   }
 
+  /** Transactional ids that are known. */
+  get size(): number {
+    return this.#entries.size
+  }
+
   /** InitProducerId. */
   async initProducerId(request: InitRequest): Promise<InitAnswer> {
     const { transactionalId, timeoutMs, claim } = request
