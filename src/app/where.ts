@@ -53,6 +53,12 @@ export async function whereIs(
     )
     return 1
   }
+  if (place.isExcluded) {
+    await write(
+      `${receipt}: no event; the offset holds the marker of a transaction, or a record of one that was aborted`,
+    )
+    return 1
+  }
   await write(
     `answered: yes${offset < limit.syncedOffset ? ', and synced' : ', not yet synced (durability os)'}`,
   )

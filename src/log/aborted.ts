@@ -78,6 +78,30 @@ export async function readAborted(
   return bytes === undefined ? undefined : decodeAborted(bytes, path)
 }
 
+/** What an index has beyond its first entries, where it still begins with the same number; else all of it. Undefined when there is no file. */
+export async function readAbortedSince(
+  files: Files,
+  path: string,
+  known: { readonly firstNumber: number; readonly count: number } | undefined,
+): Promise<(AbortedContents & { readonly isMore: boolean }) | undefined> {
+  const file = await files.openRead(path).catch((error: unknown) => {
+    if (systemErrorCode(error) === 'ENOENT') return undefined
+    throw error
+  })
+  if (file === undefined) return undefined
+  try {
+    const header = await file.read(0, headerBytes)
+    const firstNumber = decodeAborted(header, path)?.firstNumber
+    const isMore = known !== undefined && known.firstNumber === firstNumber
+    const from = abortedBytes(isMore ? known.count : 0)
+    const rest = await file.read(from, Math.max(0, (await file.size()) - from))
+    const contents = decodeAborted(Buffer.concat([header, rest]), path)
+    return contents === undefined ? undefined : { ...contents, isMore }
+  } finally {
+    await file.close()
+  }
+}
+
 /** Transactions that were aborted and may have records in a range of offsets. `entries` are in the order of their markers. */
 export function abortedIn(
   entries: readonly AbortedEntry[],

@@ -2,8 +2,11 @@ import { randomBytes } from 'node:crypto'
 import { copyFile, emptySum, sumBytes, sumFile, type FileSum } from '../core/copy.ts'
 import { systemErrorCode } from '../core/errors.ts'
 import type { Files } from '../core/files.ts'
+import { encodeAborted, encodeAbortedHeader } from './aborted.ts'
+import { endTransactions, outcomesBeyond } from './copy-transactions.ts'
 import { damagedLog } from './failures.ts'
 import {
+  abortedPath,
   indexPath,
   listSegments,
   metaPath,
@@ -14,6 +17,7 @@ import {
 } from './layout.ts'
 import { writeLogStart } from './log-start.ts'
 import { decodeMeta } from './meta.ts'
+import type { RecoveredProducers } from './producer-recovery.ts'
 import type { PartitionWatermark, Topic } from './record.ts'
 import { scanSegment } from './segment.ts'
 import { SegmentIndex, type SegmentExtent } from './segment-index.ts'
@@ -29,8 +33,12 @@ export interface CopiedPartition {
   /** Offset after the last record. */
   readonly endOffset: number
   readonly missingOffsets: number
-  /** Records that retention had removed below `startOffset`. */
+  /** Offsets that hold no event: control records, and records of aborted transactions. Absent in copies from before there were any. */
+  readonly excludedOffsets?: number
+  /** Events that retention had removed below `startOffset`. */
   readonly removedRecords: number
+  /** Offsets that held no event and that retention had removed; absent as above. */
+  readonly removedExcluded?: number
   /** The last segment and its bytes. */
   readonly segmentBaseOffset: number
   readonly position: number
@@ -48,6 +56,8 @@ interface PartitionCopy {
   readonly partition: number
   end: PartitionWatermark
   segments: CopiedSegment[]
+  /** How transactions end of which only the records are copied. */
+  outcomes: Awaited<ReturnType<typeof outcomesBeyond>>
 }
 
 /**
@@ -84,6 +94,7 @@ export class LogCopy {
         partition: end.partition,
         end,
         segments: [],
+        outcomes: new Map(),
       }
       this.#partitions.set(key, copy)
       copy.end = end
@@ -94,6 +105,12 @@ export class LogCopy {
 
   async #advancePartition(copy: PartitionCopy): Promise<boolean> {
     const { end, segments } = copy
+    copy.outcomes = await outcomesBeyond(
+      this.#files,
+      this.#sourceFolder(copy),
+      copy.topic.name,
+      end,
+    )
     const there = await listSegments(this.#files, this.#sourceFolder(copy))
     const listed = there.filter((base) => base >= end.startOffset) // what lies before is removed already
     const known = segments.at(-1)
@@ -203,7 +220,8 @@ export class LogCopy {
       last.extent = (await this.#scan(copy, last)).extent
       if (last.extent.endOffset !== copy.end.visibleOffset)
         throw this.#damaged(copy, last.extent, `offset ${copy.end.visibleOffset} should end there`)
-      const partition = describe(copy, last)
+      const producers = await this.#endTransactions(copy, last)
+      const partition = describe(copy, last, producers)
       await this.#writeStart(copy, partition)
       await this.#files.syncFolder(this.#targetFolder(copy))
       partitions.push(partition)
@@ -218,12 +236,35 @@ export class LogCopy {
     return { partitions, sums: this.#sums }
   }
 
+  /** The copy ends at the last stable offset: transactions that were decided later end there as well. */
+  async #endTransactions(copy: PartitionCopy, last: CopiedSegment): Promise<RecoveredProducers> {
+    const folder = this.#targetFolder(copy)
+    const place = { folder, topic: copy.topic.name, partition: copy.partition }
+    const before = copy.segments
+      .map(({ extent }) => extent)
+      .filter((extent) => extent !== undefined)
+    const producers = await endTransactions(this.#files, place, before, copy.outcomes)
+    const path = segmentPath(folder, last.baseOffset)
+    if ((await this.#files.sizeOf(path)) !== last.sum.bytes) {
+      last.sum = await sumFile(this.#files, path)
+      this.#sums.set(path, last.sum)
+      last.extent = (await this.#scan(copy, last)).extent
+    }
+    const { firstNumber, entries } = producers.aborted
+    if (entries.length > 0) {
+      const bytes = Buffer.concat([encodeAbortedHeader(firstNumber), encodeAborted(entries)])
+      await this.#files.writeNew(abortedPath(folder), bytes)
+      this.#sums.set(abortedPath(folder), sumBytes(bytes))
+    }
+    return producers
+  }
+
   /** What retention had removed before the copy begins. */
   async #writeStart(copy: PartitionCopy, partition: CopiedPartition): Promise<void> {
-    const { startOffset, removedRecords } = partition
-    if (removedRecords === 0) return
+    const { startOffset, removedRecords, removedExcluded = 0 } = partition
+    if (removedRecords + removedExcluded === 0) return
     const folder = this.#targetFolder(copy)
-    await writeLogStart(this.#files, folder, { startOffset, removedRecords })
+    await writeLogStart(this.#files, folder, { startOffset, removedRecords, removedExcluded })
     this.#sums.set(startPath(folder), await sumFile(this.#files, startPath(folder)))
   }
 
@@ -245,7 +286,11 @@ export class LogCopy {
   }
 }
 
-function describe(copy: PartitionCopy, last: CopiedSegment): CopiedPartition {
+function describe(
+  copy: PartitionCopy,
+  last: CopiedSegment,
+  { state }: RecoveredProducers,
+): CopiedPartition {
   const extents = copy.segments.map(({ extent }) => extent).filter((extent) => extent !== undefined)
   let missingOffsets = 0
   for (const [at, extent] of extents.entries())
@@ -254,14 +299,19 @@ function describe(copy: PartitionCopy, last: CopiedSegment): CopiedPartition {
   const removedSince = extents
     .filter((extent) => extent.endOffset <= copy.end.startOffset)
     .reduce((sum, extent) => sum + extent.endOffset - extent.baseOffset, 0)
+  const firstThere = extents.find((extent) => extent.endOffset > copy.end.startOffset)
+  const { transactions } = state
+  const excludedSince = transactions.excludedAt(firstThere?.baseOffset ?? 0) ?? 0
   return {
     topic: copy.topic.name,
     topicId: copy.topic.id,
     partition: copy.partition,
     startOffset: extents[0]?.baseOffset ?? last.baseOffset,
-    endOffset: copy.end.visibleOffset,
+    endOffset: last.extent?.endOffset ?? copy.end.visibleOffset,
     missingOffsets,
-    removedRecords: Math.max(0, copy.end.removedRecords - removedSince),
+    excludedOffsets: transactions.excluded,
+    removedRecords: Math.max(0, copy.end.removedRecords - removedSince + excludedSince),
+    removedExcluded: Math.max(0, copy.end.removedExcluded - excludedSince),
     segmentBaseOffset: last.baseOffset,
     position: last.sum.bytes,
   }
@@ -287,8 +337,9 @@ export async function writeCopiedEnds(
         position: each.position,
         startOffset: each.startOffset,
         missingOffsets: each.missingOffsets,
-        excludedOffsets: 0,
+        excludedOffsets: each.excludedOffsets ?? 0,
         removedRecords: each.removedRecords,
+        removedExcluded: each.removedExcluded ?? 0,
         offline: false,
       })
     writer.publish()

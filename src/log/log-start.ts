@@ -9,18 +9,25 @@ import { startPath } from './layout.ts'
 export interface LogStart {
   /** Segments that begin below it are removed, also those whose file is still there. */
   readonly startOffset: number
-  /** Records that were in them. */
+  /** Events that were in them. */
   readonly removedRecords: number
+  /** Offsets in them that held no event: control records, and records of aborted transactions. */
+  readonly removedExcluded: number
 }
 
 /** Nothing was ever removed. */
-export const firstStart: LogStart = { startOffset: 0, removedRecords: 0 }
+export const firstStart: LogStart = {
+  startOffset: 0,
+  removedRecords: 0,
+  removedExcluded: 0,
+}
 
-// docs/internals/log-format.md, "Start file": magic 4 · version 4 · startOffset 8 · removedRecords 8 · CRC-32C 4.
+// docs/internals/log-format.md, "Start file": magic 4 · version 4 · startOffset 8 · removedRecords 8 · removedExcluded 8 · CRC-32C 4. Version 1 had no removedExcluded.
 const magicText = 'QLST'
-const currentVersion = 1
-const crcAt = 24
-const fileBytes = crcAt + 4
+const currentVersion = 2
+const crcAt = 32
+const crcAtBefore = 24
+const crcBytes = 4
 
 /** Reads the start file of a partition's folder. LOG_DAMAGED when it is bad, unless `repair`: then nothing is known to be removed; FORMAT_UNKNOWN for a later version. */
 export async function readLogStart(
@@ -34,11 +41,18 @@ export async function readLogStart(
   const whole = bytes.length >= 8 && bytes.toString('latin1', 0, 4) === magicText
   if (whole && bytes.readUInt32BE(4) > currentVersion)
     throw unknownFormat(path, bytes.readUInt32BE(4))
+  const isCurrent = whole && bytes.readUInt32BE(4) === currentVersion
+  const end = isCurrent ? crcAt : crcAtBefore
   const good =
     whole &&
-    bytes.length === fileBytes &&
-    crc32c(bytes.subarray(0, crcAt)) === bytes.readUInt32BE(crcAt)
-  if (good) return { startOffset: readInt64(bytes, 8), removedRecords: readInt64(bytes, 16) }
+    bytes.length === end + crcBytes &&
+    crc32c(bytes.subarray(0, end)) === bytes.readUInt32BE(end)
+  if (good)
+    return {
+      startOffset: readInt64(bytes, 8),
+      removedRecords: readInt64(bytes, 16),
+      removedExcluded: isCurrent ? readInt64(bytes, 24) : 0,
+    }
   if (repair) return firstStart
   throw new QuestlogError(
     'LOG_DAMAGED',
@@ -50,11 +64,12 @@ export async function readLogStart(
 
 /** Replaces the start file, durably. */
 export async function writeLogStart(files: Files, folder: string, start: LogStart): Promise<void> {
-  const bytes = Buffer.alloc(fileBytes)
+  const bytes = Buffer.alloc(crcAt + crcBytes)
   bytes.write(magicText, 0, 'latin1')
   bytes.writeUInt32BE(currentVersion, 4)
   writeInt64(bytes, 8, start.startOffset)
   writeInt64(bytes, 16, start.removedRecords)
+  writeInt64(bytes, 24, start.removedExcluded)
   bytes.writeUInt32BE(crc32c(bytes.subarray(0, crcAt)), crcAt)
   await replaceFile(files, startPath(folder), bytes)
 }

@@ -26,6 +26,7 @@ export class PartitionStart {
   #offset: number
   #missingOffsets: number
   #removedRecords: number
+  #removedExcluded: number
   /** Offsets below the start that hold no event, as the transactions count them. */
   #excludedBelow: number
   /** First offsets of segments that are removed but whose files are still there. */
@@ -37,6 +38,7 @@ export class PartitionStart {
     this.#offset = recovered.startOffset
     this.#missingOffsets = recovered.missingOffsets
     this.#removedRecords = recovered.removedRecords
+    this.#removedExcluded = recovered.removedExcluded
     this.#excludedBelow = options.transactions.excludedAt(recovered.startOffset) ?? 0
   }
 
@@ -51,12 +53,14 @@ export class PartitionStart {
     readonly missingOffsets: number
     readonly excludedOffsets: number
     readonly removedRecords: number
+    readonly removedExcluded: number
   } {
     return {
       startOffset: this.#offset,
       missingOffsets: this.#missingOffsets,
       excludedOffsets: this.#options.transactions.excluded - this.#excludedBelow,
       removedRecords: this.#removedRecords,
+      removedExcluded: this.#removedExcluded,
     }
   }
 
@@ -99,11 +103,13 @@ export class PartitionStart {
     const { files, folder, writer, transactions } = this.#options
     const offsets = countRecords(removed)
     const excludedBelow = transactions.excludedAt(startOffset) ?? this.#excludedBelow
-    const records = offsets - (excludedBelow - this.#excludedBelow)
-    const removedRecords = this.#removedRecords + records
-    await writeLogStart(files, folder, { startOffset, removedRecords })
+    const excluded = excludedBelow - this.#excludedBelow
+    const removedRecords = this.#removedRecords + offsets - excluded
+    const removedExcluded = this.#removedExcluded + excluded
+    await writeLogStart(files, folder, { startOffset, removedRecords, removedExcluded })
     this.#missingOffsets -= startOffset - this.#offset - offsets
     this.#removedRecords = removedRecords
+    this.#removedExcluded = removedExcluded
     this.#excludedBelow = excludedBelow
     this.#offset = startOffset
     writer.forget(removed.length)

@@ -1,4 +1,3 @@
-import type { Clock } from '../core/clock.ts'
 import type { Files } from '../core/files.ts'
 import { readAborted, type AbortedContents } from './aborted.ts'
 import { damagedLog } from './failures.ts'
@@ -19,7 +18,8 @@ const walkChunkBytes = 1024 * 1024
 
 export interface ProducerRecoveryOptions {
   readonly files: Files
-  readonly clock: Clock
+  /** When the producers of batches that are read again were last heard of. */
+  readonly nowMs: number
   readonly folder: string
   readonly topic: string
   readonly partition: number
@@ -89,7 +89,7 @@ async function replaySegment(
   state: ProducerState,
   entries: AbortedEntry[],
 ): Promise<void> {
-  const { files, clock, folder, topic, partition } = options
+  const { files, nowMs, folder, topic, partition } = options
   const { baseOffset: segmentBaseOffset, endPosition } = segment
   const path = segmentPath(folder, segmentBaseOffset)
   const file = await files.openRead(path)
@@ -110,7 +110,7 @@ async function replaySegment(
       }
       if (batch.nextOffset <= fromOffset) continue
       const place = { offset, segmentBaseOffset, position }
-      const entry = replayBatch(state, batch, place, clock.nowMs())
+      const entry = replayBatch(state, batch, place, nowMs)
       if (entry !== undefined) entries.push(entry)
     }
   } finally {

@@ -1,5 +1,6 @@
 import type { Files } from '../core/files.ts'
 import { QuestlogError } from '../core/errors.ts'
+import { AbortedLookup } from './aborted-lookup.ts'
 import { damagedLog } from './failures.ts'
 import { listSegments, metaPath, partitionFolder, segmentPath, watermarkPath } from './layout.ts'
 import { decodeMeta } from './meta.ts'
@@ -17,17 +18,29 @@ const indexSlackBytes = 8 * 1024
 /** Read at once while looking for an offset that the index does not reach. */
 const searchChunkBytes = 1024 * 1024
 
+/** Offsets from `from` (inclusive) to `to` (exclusive). */
+export interface LogRange {
+  readonly from: number
+  readonly to: number
+}
+
 /** What one read gives. */
 export interface LogSlice {
+  /** Those that hold events. */
   readonly batches: readonly RecordBatch[]
   /** Where to read on; beyond the last batch when a gap follows up to the watermark. */
   readonly nextOffset: number
   readonly bytes: number
-  /** Offsets in [fromOffset, nextOffset) that were left out: control records and records of aborted transactions. */
+  /** Offsets in [fromOffset, nextOffset) that were left out, how many and which: control records and records of aborted transactions. */
   readonly excluded: number
+  readonly excludedRanges: readonly LogRange[]
 }
 
-interface LocatedSlice extends LogSlice {
+/** Batches as they lie in a segment. */
+interface LocatedSlice {
+  readonly batches: readonly RecordBatch[]
+  readonly nextOffset: number
+  readonly bytes: number
   readonly segment: string
   /** Byte at which the first batch starts. */
   readonly position: number
@@ -48,6 +61,7 @@ export class LogReader {
   readonly #watermark: WatermarkReader
   readonly #segments: OpenSegments
   readonly #bases = new Map<string, readonly number[]>()
+  readonly #aborted: AbortedLookup
   #meta: { bytes: number; topics: readonly Topic[] } = { bytes: 0, topics: [] }
 
   /** `folder` is `<data>/log`. */
@@ -57,6 +71,7 @@ export class LogReader {
     this.#folder = folder
     this.#watermark = new WatermarkReader(files.openShared(path, 'read'), path)
     this.#segments = new OpenSegments(files, openSegmentsMax)
+    this.#aborted = new AbortedLookup(files)
   }
 
   /** The topics as they are now; the meta file is read again when it has changed. */
@@ -77,7 +92,8 @@ export class LogReader {
 
   /**
    * Whole batches from the one that contains `fromOffset`, or the next one after a gap, up to the watermark `upTo`; about `maxBytes`, at least one batch.
-   * The records of the first batch that lie before `fromOffset` are the caller's to skip. Batches are views into one read.
+   * The records of the first batch that lie before `fromOffset` are the caller's to skip. Batches are views into one read. Control batches and batches of aborted transactions are left
+   * out, so there may be none although `nextOffset` moves on.
    * OFFSET_OUT_OF_RANGE below `startOffset` (also when retention has moved it since `upTo` was read) or above `visibleOffset`; LOG_DAMAGED with the place when a batch in the range is bad.
    */
   async read(
@@ -96,16 +112,29 @@ export class LogReader {
         `holds offsets from ${startOffset} to ${visibleOffset}`,
       )
     const found = await this.#find(topic, partition, fromOffset, upTo, maxBytes)
-    return found ?? { batches: [], nextOffset: visibleOffset, bytes: 0, excluded: 0 }
+    const none = { batches: [], nextOffset: visibleOffset, bytes: 0, excluded: 0 }
+    if (found === undefined) return { ...none, excludedRanges: [] }
+    const { nextOffset, bytes } = found
+    const isExcluded = await this.#exclusion(topic, upTo, found.batches)
+    const excludedRanges = rangesOf(found.batches.filter(isExcluded), fromOffset)
+    const excluded = excludedRanges.reduce((sum, { from, to }) => sum + to - from, 0)
+    const batches = excluded === 0 ? found.batches : found.batches.filter((b) => !isExcluded(b))
+    return { batches, nextOffset, bytes, excluded, excludedRanges }
   }
 
-  /** Segment and byte position of the batch that holds an offset; undefined when no visible record has it. LOG_DAMAGED as `read`. */
+  #exclusion(topic: Topic, upTo: PartitionWatermark, batches: readonly RecordBatch[]) {
+    const folder = partitionFolder(this.#folder, topic.name, upTo.partition)
+    const incarnation = this.#watermark.read()?.incarnation
+    return this.#aborted.exclusion(folder, incarnation, upTo.visibleOffset, batches)
+  }
+
+  /** Segment and byte position of the batch that holds an offset, and whether it is one that holds no event; undefined when no visible record has it. LOG_DAMAGED as `read`. */
   async locate(
     topic: Topic,
     partition: number,
     offset: number,
     upTo: PartitionWatermark,
-  ): Promise<{ segment: string; position: number } | undefined> {
+  ): Promise<{ segment: string; position: number; isExcluded: boolean } | undefined> {
     if (offset < upTo.startOffset || offset >= upTo.visibleOffset) return undefined
     const found = await this.#find(topic, partition, offset, upTo, 1).catch((error: unknown) => {
       if (error instanceof QuestlogError && error.code === 'OFFSET_OUT_OF_RANGE') return undefined
@@ -113,7 +142,8 @@ export class LogReader {
     })
     const first = found?.batches[0]
     if (found === undefined || first === undefined || first.baseOffset > offset) return undefined
-    return { segment: found.segment, position: found.position }
+    const isExcluded = (await this.#exclusion(topic, upTo, [first]))(first)
+    return { segment: found.segment, position: found.position, isExcluded }
   }
 
   /** Syncs a segment that another process appends to: what the page cache holds of it is durable afterwards. */
@@ -203,6 +233,18 @@ export class LogReader {
   }
 }
 
+/** The offsets of these batches from an offset on; neighbours are one range. */
+function rangesOf(batches: readonly RecordBatch[], fromOffset: number): LogRange[] {
+  const ranges: LogRange[] = []
+  for (const { baseOffset, nextOffset } of batches) {
+    const from = Math.max(baseOffset, fromOffset)
+    const last = ranges.at(-1)
+    if (last?.to === from) ranges[ranges.length - 1] = { from: last.from, to: nextOffset }
+    else ranges.push({ from, to: nextOffset })
+  }
+  return ranges
+}
+
 function outOfRange(topic: string, partition: number, offset: number, why: string): QuestlogError {
   return new QuestlogError(
     'OFFSET_OUT_OF_RANGE',
@@ -247,5 +289,5 @@ async function readSegment(segment: OpenSegment, search: Search): Promise<Locate
     bytes += batch.bytes.length
   }
   const nextOffset = batches.at(-1)?.nextOffset ?? offset
-  return { batches, nextOffset, bytes, excluded: 0, segment: path, position: start }
+  return { batches, nextOffset, bytes, segment: path, position: start }
 }

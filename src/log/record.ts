@@ -108,8 +108,10 @@ export interface PartitionWatermark {
   readonly missingOffsets: number
   /** Offsets in [startOffset, visibleOffset) that hold no event: control records, and records of aborted transactions. */
   readonly excludedOffsets: number
-  /** Records that retention has removed: they lay below `startOffset`. Excluded ones are not among them. */
+  /** Events that retention has removed: they lay below `startOffset`. */
   readonly removedRecords: number
+  /** Offsets that retention has removed and that held no event, but a control record or a record of an aborted transaction. */
+  readonly removedExcluded: number
   /** The partition takes no more appends until the next start: a write or sync failed. */
   readonly offline: boolean
 }
@@ -146,6 +148,7 @@ export interface PartitionState {
   readonly missingOffsets: number
   readonly excludedOffsets: number
   readonly removedRecords: number
+  readonly removedExcluded: number
   /** Bytes of its segments. */
   readonly bytes: number
   /** Bytes that wait for their commit. */

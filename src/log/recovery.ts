@@ -49,13 +49,17 @@ export interface RecoveredPartition {
   readonly missingOffsets: number
   /** Records that retention has removed. */
   readonly removedRecords: number
+  readonly removedExcluded: number
   /** No record time that the log gives may be lower. */
   readonly lastTimestampMs: number
   readonly producers: ProducerState
   readonly aborted: AbortedIndex
 }
 
-type Opened = Omit<RecoveredPartition, 'removedRecords' | 'producers' | 'aborted'>
+type Opened = Omit<
+  RecoveredPartition,
+  'removedRecords' | 'removedExcluded' | 'producers' | 'aborted'
+>
 
 /**
  * Brings the folder of a partition into order after any end of the last run: everything it returns is synced. Sealed segments are taken from their indexes, the last one is scanned.
@@ -91,10 +95,11 @@ export async function recoverPartition(options: RecoveryOptions): Promise<Recove
   await dropSnapshotsAbove(files, folder, end)
   const opened = await openActive(options, before, last, restartOffset)
   try {
-    const { removedRecords } = start
-    const found = await recoverProducers(options, [...opened.sealed, opened.active.index])
+    const { removedRecords, removedExcluded } = start
+    const segments = [...opened.sealed, opened.active.index]
+    const found = await recoverProducers({ ...options, nowMs: options.clock.nowMs() }, segments)
     const aborted = await AbortedIndex.open(files, abortedPath(folder), found.aborted)
-    return { ...opened, removedRecords, producers: found.state, aborted }
+    return { ...opened, removedRecords, removedExcluded, producers: found.state, aborted }
   } catch (error) {
     await opened.active.file.close()
     throw error

@@ -4,8 +4,13 @@ import { listSegments, metaPath, partitionFolder, segmentPath, watermarkPath } f
 import { readLogStart } from './log-start.ts'
 import { decodeMeta } from './meta.ts'
 import type { PartitionWatermark } from './record.ts'
-import { findBatchAfter, scanSegment } from './segment.ts'
+import { recoverProducers } from './producer-recovery.ts'
+import { findBatchAfter, loadIndex, scanSegment } from './segment.ts'
+import type { SegmentExtent } from './segment-index.ts'
 import { WatermarkReader } from './watermark.ts'
+
+/** Nobody appends: what the producers may do does not matter. */
+const producerLimits = { countMax: Infinity, idleMaxMs: Infinity }
 
 /**
  * The ends of a log that nothing writes to, as the next start would find them: the watermark file may be old or gone after a power loss, so the last segments are
@@ -54,26 +59,58 @@ async function readEnd(
   const file = await files.openRead(path)
   try {
     const size = await file.size()
-    const { endOffset: offset, endPosition: position } = await scanSegment(file, base, size)
+    const last = await scanSegment(file, base, size)
+    const { endOffset: offset, endPosition: position } = last
     const place = { topic, partition, file: path, position, offset }
     const synced = published?.syncedOffset ?? 0
     if (offset < synced) throw damagedLog(place, `everything below offset ${synced} was synced`)
     const bad = { offset, position }
     if (position < size && (await findBatchAfter(file, bad, size)) !== undefined)
       throw damagedLog(place, 'the bytes there are no valid record batch')
+    const sealed = await readExtents(files, folder, topic, partition, bases.slice(0, -1))
+    const options = { files, folder, topic, partition, nowMs: 0, producerLimits }
+    const { state } = await recoverProducers(options, [...sealed, last.extent])
+    const end = { offset, segmentBaseOffset: base, position }
+    const visible = state.transactions.firstOpen ?? end
     return {
-      visibleOffset: offset,
+      visibleOffset: visible.offset,
       highWatermark: offset,
       syncedOffset: offset,
-      segmentBaseOffset: base,
-      position,
+      segmentBaseOffset: visible.segmentBaseOffset,
+      position: visible.position,
       startOffset: bases[0] ?? base,
       missingOffsets: 0, // the copy counts its own
-      excludedOffsets: 0,
+      excludedOffsets: 0, // as well
       removedRecords: start.removedRecords,
+      removedExcluded: start.removedExcluded,
       offline: false,
     }
   } finally {
     await file.close()
   }
+}
+
+/** Sealed segments, by their indexes; those without one are read. */
+async function readExtents(
+  files: Files,
+  folder: string,
+  topic: string,
+  partition: number,
+  bases: readonly number[],
+): Promise<SegmentExtent[]> {
+  const extents: SegmentExtent[] = []
+  for (const baseOffset of bases) {
+    const path = segmentPath(folder, baseOffset)
+    const known = await loadIndex(files, path, { topic, partition, baseOffset })
+    if (known !== undefined) extents.push(known.extent)
+    else {
+      const file = await files.openRead(path)
+      try {
+        extents.push((await scanSegment(file, baseOffset, await file.size())).extent)
+      } finally {
+        await file.close()
+      }
+    }
+  }
+  return extents
 }

@@ -4,7 +4,7 @@ import { indexPath, listSegments, partitionFolder, segmentPath } from './layout.
 import { readLogStart } from './log-start.ts'
 import type { LogReader } from './reader.ts'
 import type { PartitionWatermark, Topic } from './record.ts'
-import { BatchWalk, findBatchAfter } from './segment.ts'
+import { BatchWalk, canBeTorn, findBatchAfter } from './segment.ts'
 import { SegmentIndex, type Place } from './segment-index.ts'
 
 const walkChunkBytes = 1024 * 1024
@@ -195,7 +195,7 @@ class PartitionCheck {
       const bad = await this.#walkGood(file, index, from, size)
       if (bad === undefined) return
       const next = await findBatchAfter(file, bad, size)
-      if (next === undefined && tornFrom !== undefined && bad.offset >= tornFrom) {
+      if (tornFrom !== undefined && bad.offset >= tornFrom && canBeTorn(bad, size, next)) {
         this.#remarks.push(
           `${path}: ${size - bad.position} bytes at the end were never acknowledged; the next start cuts them off`,
         )

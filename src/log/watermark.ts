@@ -9,7 +9,7 @@ import type { PartitionWatermark, Watermark } from './record.ts'
 const magicText = 'QLWM'
 const currentVersion = 3
 const headerBytes = 36
-const entryBytes = 96
+const entryBytes = 104
 const entryBytesOfVersion2 = 80
 const entryBytesOfVersion1 = 72
 const offlineFlag = 1
@@ -17,7 +17,7 @@ const crcBytes = 4
 /** A torn read is repeated this often before the last good reading is given instead. */
 const tornReadsMax = 100
 
-/** Partitions that the file, and so a log, can hold; keeps one reading under 300 KiB. */
+/** Partitions that the file, and so a log, can hold; keeps one reading under 320 KiB. */
 export const logPartitionsMax = 3_000
 
 /** Publishes the ends of all partitions: one write a group commit, nothing allocated. */
@@ -50,6 +50,7 @@ export class WatermarkWriter {
     writeInt64(this.#bytes, at + 52, watermark.removedRecords)
     writeInt64(this.#bytes, at + 60, watermark.highWatermark)
     writeInt64(this.#bytes, at + 68, watermark.excludedOffsets)
+    writeInt64(this.#bytes, at + 76, watermark.removedExcluded)
   }
 
   #addSlot(key: string, { topicId, partition }: PartitionWatermark): number {
@@ -147,6 +148,7 @@ function decode(bytes: Buffer): Watermark {
       removedRecords: size >= entryBytesOfVersion2 ? readInt64(bytes, at + 72) : 0,
       highWatermark: size === entryBytes ? readInt64(bytes, at + 80) : visibleOffset,
       excludedOffsets: size === entryBytes ? readInt64(bytes, at + 88) : 0,
+      removedExcluded: size === entryBytes ? readInt64(bytes, at + 96) : 0,
     })
   }
   return { incarnation: readUuid(bytes, 8), partitions }

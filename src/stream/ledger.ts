@@ -31,9 +31,9 @@ export function sumKeptRecords(limits: readonly PartitionWatermark[]): number {
   return limits.reduce((sum, limit) => sum + keptRecords(limit), 0)
 }
 
-/** Offsets below the end of a partition that have no record, those that retention has removed included. They only grow, by a loss. */
-function gapOffsets({ startOffset, missingOffsets, removedRecords }: PartitionWatermark): number {
-  return startOffset - removedRecords + missingOffsets
+/** Offsets below the end of a partition that hold nothing, those that retention has removed included. They only grow, by a loss. */
+function gapOffsets(limit: PartitionWatermark): number {
+  return limit.startOffset - limit.removedRecords - limit.removedExcluded + limit.missingOffsets
 }
 
 /**

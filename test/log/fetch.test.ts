@@ -85,6 +85,7 @@ async function layOut(
           missingOffsets: 0,
           excludedOffsets: 0,
           removedRecords: 0,
+          removedExcluded: 0,
           offline: false,
         }),
         sealed: segments.slice(0, -1).map((each) => each.extent),

@@ -165,6 +165,7 @@ describe('watermark', () => {
     missingOffsets: 2,
     excludedOffsets: 3,
     removedRecords: 2 ** 44,
+    removedExcluded: 11,
     offline: false,
   })
   const memory = () => {
@@ -210,15 +211,16 @@ describe('watermark', () => {
       writer.set({ ...entry(5), partition: 4 })
       writer.publish()
       const now = get()
-      const parts = [0, 1].map((slot) => now.subarray(36 + slot * 96, 36 + slot * 96 + size))
+      const parts = [0, 1].map((slot) => now.subarray(36 + slot * 104, 36 + slot * 104 + size))
       const before = Buffer.concat([now.subarray(0, 36), ...parts, Buffer.alloc(4)])
       before.writeUInt32BE(version, 4)
       before.writeUInt32BE(crc32c(before.subarray(0, before.length - 4)), before.length - 4)
       set(before)
+      const none = { excludedOffsets: 0, removedExcluded: 0 }
       const removedRecords = version === 1 ? 0 : entry(9).removedRecords
       expect(new WatermarkReader(file, 'watermark').read()?.partitions).toEqual([
-        { ...entry(9), highWatermark: 9, excludedOffsets: 0, removedRecords },
-        { ...entry(5), partition: 4, highWatermark: 5, excludedOffsets: 0, removedRecords },
+        { ...entry(9), highWatermark: 9, ...none, removedRecords },
+        { ...entry(5), partition: 4, highWatermark: 5, ...none, removedRecords },
       ])
     },
   )

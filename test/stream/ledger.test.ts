@@ -20,6 +20,7 @@ const empty: PartitionWatermark = {
   missingOffsets: 0,
   excludedOffsets: 0,
   removedRecords: 0,
+  removedExcluded: 0,
   offline: false,
 }
 
