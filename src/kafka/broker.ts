@@ -20,6 +20,7 @@ import { metadataHandlers, type Address } from './metadata.ts'
 import { listOffsetsHandler, offsetForLeaderEpochHandler } from './offsets-lookup.ts'
 import { produceHandler } from './produce.ts'
 import { RareLog } from './rare-log.ts'
+import { topicHandlers } from './topic-admin.ts'
 import { TopicNames } from './topic-names.ts'
 import { TransactionCoordinator } from './transactions/coordinator.ts'
 import { transactionHandlers } from './transactions/transaction-handlers.ts'
@@ -79,6 +80,7 @@ export function createBroker(options: BrokerOptions): Broker {
     listOffsetsHandler(parts),
     offsetForLeaderEpochHandler(parts),
     ...metadataHandlers(parts),
+    ...topicHandlers(parts),
     ...groupHandlers({ ...parts, coordinator, commits, topics: log }),
     ...transactionHandlers({ coordinator: transactions, offsets: commits, topics: log }),
   ]

@@ -64,6 +64,7 @@ export const kafkaErrors = {
   unknownTopicId: 100,
   inconsistentTopicId: 103,
   transactionalIdNotFound: 105,
+  mismatchedEndpointType: 114,
 } as const
 
 export type KafkaErrorCode = (typeof kafkaErrors)[keyof typeof kafkaErrors]
