@@ -4,6 +4,7 @@ import {
   readdir,
   readFile,
   rename,
+  rmdir,
   stat,
   statfs,
   unlink,
@@ -64,6 +65,8 @@ export interface Files {
   unlink(path: string): Promise<void>
   /** Creates a folder and its parents, and makes their names durable. */
   makeFolder(path: string): Promise<void>
+  /** Removes an empty folder; its name is gone for certain after `syncFolder` of the one above. ENOTEMPTY when something is in it. */
+  removeFolder(path: string): Promise<void>
   /** Names in a folder, sorted; empty when it does not exist. */
   list(path: string): Promise<string[]>
   /** Size in bytes, or undefined when there is no such file. */
@@ -214,6 +217,7 @@ export const realFiles: Files = {
       if (folder === first) return
     }
   },
+  removeFolder: rmdir,
   async list(path) {
     try {
       return (await readdir(path)).sort()

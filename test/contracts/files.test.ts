@@ -42,6 +42,21 @@ describe.each<{ name: string; files: Files; root: string }>([
     expect((await files.readAll(path)).toString()).toBe('one two three')
   })
 
+  test('a folder is removed when it is empty, not before', async () => {
+    const folder = await newFolder()
+    const inner = join(folder, 'inner')
+    await files.makeFolder(inner)
+    await files.writeNew(join(inner, 'a'), Buffer.from('1'))
+    expect(await codeOf(files.removeFolder(inner))).toBe('ENOTEMPTY')
+    await files.unlink(join(inner, 'a'))
+    await files.removeFolder(inner)
+    expect(await files.list(folder)).toEqual([])
+    expect(await codeOf(files.removeFolder(inner))).toBe('ENOENT')
+    await files.makeFolder(inner)
+    await files.writeNew(join(inner, 'a'), Buffer.from('2'))
+    expect(await files.list(inner)).toEqual(['a'])
+  })
+
   test('a cut file ends there, and grows from there', async () => {
     const path = join(await newFolder(), 'a')
     const file = await files.openAppend(path)

@@ -302,6 +302,13 @@ export class SimulatedFiles implements Files {
       this.#folders.add(folder)
   }
 
+  async removeFolder(path: string): Promise<void> {
+    if (!this.#folders.has(path)) throw systemError('ENOENT', 'rmdir', path)
+    if ((await this.list(path)).length > 0) throw systemError('ENOTEMPTY', 'rmdir', path)
+    this.#step('name', path)
+    this.#folders.delete(path)
+  }
+
   async list(path: string): Promise<string[]> {
     const names = new Set<string>()
     for (const other of [...this.#names.keys(), ...this.#folders]) {
