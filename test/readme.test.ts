@@ -26,7 +26,7 @@ const runElsewhere: Readonly<Record<string, string>> = {
 
 describe('the README', () => {
   let folder = ''
-  let ports = { collector: 0, sql: 0 }
+  let ports = { collector: 0, broker: 0, sql: 0 }
 
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), 'questlog-readme-'))
@@ -47,7 +47,7 @@ describe('the README', () => {
       })
     symlinkSync(join(repositoryRoot, 'node_modules'), join(folder, 'node_modules'))
     mkdirSync(join(folder, 'runtime'))
-    ports = { collector: await freePort(), sql: await freePort() }
+    ports = { collector: await freePort(), broker: await freePort(), sql: await freePort() }
   })
 
   afterAll(async () => {
@@ -65,14 +65,16 @@ describe('the README', () => {
   const withFreePorts = (command: string) =>
     command
       .replaceAll('127.0.0.1:5000', `127.0.0.1:${ports.collector}`)
+      .replaceAll('127.0.0.1:9092', `127.0.0.1:${ports.broker}`)
       .replaceAll('127.0.0.1:8080', `127.0.0.1:${ports.sql}`)
       .replace(
         'questlog up ',
-        `questlog up --collector-port ${ports.collector} --sql-port ${ports.sql} `,
+        `questlog up --collector-port ${ports.collector} --broker-port ${ports.broker} --sql-port ${ports.sql} `,
       )
   const withUsualPorts = (output: string) =>
     output
       .replaceAll(`127.0.0.1:${ports.collector}`, '127.0.0.1:5000')
+      .replaceAll(`127.0.0.1:${ports.broker}`, '127.0.0.1:9092')
       .replaceAll(`127.0.0.1:${ports.sql}`, '127.0.0.1:8080')
       .replaceAll(`${folder}/`, './')
 

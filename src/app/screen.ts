@@ -53,7 +53,7 @@ function collectorLines(definition: Definition, address: string): string[] {
 }
 
 function brokerLines(address: string): string[] {
-  return [`  kafka       ${address}`]
+  return [`  broker      ${address} for Kafka clients`]
 }
 
 function sqlLines(parts: ScreenParts, address: string): string[] {

@@ -36,7 +36,7 @@ const byIdFrom = 13
 const readCommitted = 1
 
 /**
- * Fetch 4 to 17 (KIP-74, KIP-98, KIP-227, KIP-392, KIP-516, KIP-903): record batches as they lie in the segments. Waits up to `maxWaitMs` until there are `minBytes`, an error, or
+ * Fetch 4 to 17, offered from 0 as brokers do that librdkafka knows (KIP-74, KIP-98, KIP-227, KIP-392, KIP-516, KIP-903): record batches as they lie in the segments. Waits up to `maxWaitMs` until there are `minBytes`, an error, or
  * the broker stops. The first batch is given also when it is larger than the limits (KIP-74). Sessions are not kept: the answer's session id is 0, and clients send
  * every partition again. Which partition comes first changes from request to request, so that a full answer does not starve the others. Of one connection one answer
  * is made at a time, and none while there is no memory for it.
@@ -47,6 +47,7 @@ export function fetchHandler(parts: FetchParts): Handler<'fetch'> {
     api: 'fetch',
     minVersion: 4,
     maxVersion: 17,
+    advertisedMinVersion: 0,
     handle: (request, context) => fetches.fetch(request, context),
   }
 }

@@ -10,7 +10,11 @@ const parts = {
   data: '/srv/game/questlog-data',
   cwd: '/srv/game',
   kept: 41_220,
-  endpoints: { collector: 'http://127.0.0.1:5000', broker: null, sql: 'http://127.0.0.1:8080' },
+  endpoints: {
+    collector: 'http://127.0.0.1:5000',
+    broker: '127.0.0.1:9092',
+    sql: 'http://127.0.0.1:8080',
+  },
   detached: false,
 }
 
@@ -24,6 +28,7 @@ test('the start screen tells definition, data, addresses with routes and tables,
                 GET /purchase_a_sword  purchase_a_sword
                 GET /join_guild        join_guild
                 POST /events
+  broker      127.0.0.1:9092 for Kafka clients
   sql         http://127.0.0.1:8080
                 questlog sql "show tables"
 
@@ -35,11 +40,11 @@ test('in the background it says how to stop; a role alone shows only what it ser
   const screen = startScreen({
     ...parts,
     kept: undefined,
-    endpoints: { ...parts.endpoints, collector: null },
+    endpoints: { ...parts.endpoints, collector: null, broker: null },
     detached: true,
   })
   expect(screen.at(-1)).toBe(' * Running on http://127.0.0.1:8080/ (stop it with: questlog down)')
-  expect(screen.join('\n')).not.toContain('collector')
+  expect(screen.join('\n')).not.toMatch(/collector|broker/)
   expect(screen).toContain('  data        ./questlog-data')
 })
 
