@@ -61,7 +61,7 @@ function xerial(blocks: readonly Buffer[]): Buffer {
 
 /** A zstd frame without a content size, of raw blocks and runs: what can be written by hand. */
 function zstdFrame(blocks: readonly (Buffer | { byte: number; count: number })[]): Buffer {
-  const parts = [Buffer.from('28b52ffd0058', 'hex')] // window 2 MiB
+  const parts: Buffer[] = [Buffer.from('28b52ffd0058', 'hex')] // window 2 MiB
   for (const [index, block] of blocks.entries()) {
     const isLast = index === blocks.length - 1 ? 1 : 0
     const isRun = !(block instanceof Buffer)
