@@ -3,6 +3,7 @@ import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { QuestlogError } from '../../src/core/errors.ts'
 import { realFiles, type Files } from '../../src/core/files.ts'
+import { Cleaner } from '../../src/lake/cleaner.ts'
 import { pathOf } from '../../src/lake/location.ts'
 import type { DataFile } from '../../src/lake/manifest.ts'
 import { readManifestList } from '../../src/lake/manifest-list.ts'
@@ -160,6 +161,87 @@ describe('a crash at any operation', () => {
   })
 })
 
+/** A table with these batches, one file each; the clock goes on between them. */
+async function tableOf(lake: Lake, batches: readonly string[]): Promise<LakeTable> {
+  const table = await createTable(lake.at(), plainColumns, {})
+  for (const batch of batches) {
+    lake.clock.ms += 1000
+    await commitBatch(table, batch)
+  }
+  return table
+}
+
+describe('a crash at any operation of the maintenance', () => {
+  test('of a merge leaves the old or the merged files whole, never both', async () => {
+    const operations = await atEveryOperation(async (at, kind) => {
+      await using lake = await createBareLake()
+      const old = await tableOf(lake, ['one', 'two', 'three'])
+      const added = [{ ...(await fileOf(old, 'merged')), recordCount: 2 }]
+      const replaced = (await old.liveFiles()).slice(0, 2).map(({ path }) => path)
+      const crash = armable(death(at, kind))
+      const table = await openedOver(lake, crash.files)
+      crash.arm()
+      const isFailed = await failed(table.replaceFiles({ replaced, added }))
+      const after = await openWhole(lake)
+      const found = new Set(await batchesOf(after))
+      const merged = new Set(['merged', 'three'])
+      if (isFailed) expect([new Set(['one', 'two', 'three']), merged]).toContainEqual(found)
+      else expect(found).toEqual(merged)
+      expect(after.recordCount).toBe(3)
+      if (!found.has('merged')) await after.replaceFiles({ replaced, added })
+      await commitBatch(after, 'next')
+      expect(new Set(await batchesOf(await openWhole(lake)))).toEqual(merged.add('next'))
+      return crash.disarm()
+    })
+    expect(operations).toBeGreaterThan(10)
+  })
+
+  test('of the end of old snapshots, and of the removal of their files, leaves everything that is named', async () => {
+    const operations = await atEveryOperation(async (at, kind) => {
+      await using lake = await createBareLake()
+      const old = await tableOf(lake, ['one', 'two', 'three'])
+      const added = [{ ...(await fileOf(old, 'merged')), recordCount: 2 }]
+      const replaced = (await old.liveFiles()).slice(0, 2).map(({ path }) => path)
+      await old.replaceFiles({ replaced, added })
+      const crash = armable(death(at, kind))
+      const table = await openedOver(lake, crash.files)
+      const cleanerOf = (of: LakeTable, files: Files) =>
+        new Cleaner({
+          files,
+          clock: lake.clock,
+          table: of,
+          snapshots: { ageMsMin: 0, countMin: 1, countMax: 1 },
+          orphanAgeMsMin: 1000,
+          readersNow: () => () => true,
+          isInUse: () => false,
+        })
+      crash.arm()
+      const cleaner = cleanerOf(table, crash.files)
+      await failed(cleaner.expire().then(() => {}))
+      await failed(cleaner.removeExpired().then(() => {}))
+      const after = await openWhole(lake)
+      expect(new Set(await batchesOf(after))).toEqual(new Set(['merged', 'three']))
+      const operationsDone = crash.disarm()
+      // Whoever comes later removes what is left.
+      const later = cleanerOf(after, realFiles)
+      lake.clock.ms = Date.now()
+      for (let round = 0; round < 3; round++) {
+        lake.clock.ms += 1_000_000
+        await later.expire()
+        await later.removeExpired()
+        await later.removeOrphans()
+      }
+      await openWhole(lake)
+      const names = await realFiles.list(join(after.folder, 'data'))
+      expect(names).toEqual(['merged.parquet', 'three.parquet'])
+      const metadata = await realFiles.list(join(after.folder, 'metadata'))
+      expect(metadata.filter((name) => name.endsWith('.avro'))).toHaveLength(2)
+      return operationsDone
+    })
+    expect(operations).toBeGreaterThan(10)
+  })
+})
+
 test('an operation that fails once, anywhere in a commit, costs at most a second try of the same batch', async () => {
   await atEveryOperation(async (at, kind) => {
     await using lake = await createBareLake()
@@ -177,11 +259,14 @@ test('an operation that fails once, anywhere in a commit, costs at most a second
   })
 })
 
-type Step = { readonly writer: 0 | 1; readonly kind: 'commit' | 'evolve' | 'reopen' }
+type Step = {
+  readonly writer: 0 | 1
+  readonly kind: 'commit' | 'evolve' | 'reopen' | 'merge'
+}
 
 const step: fc.Arbitrary<Step> = fc.record({
   writer: fc.constantFrom(0, 1),
-  kind: fc.constantFrom('commit', 'commit', 'commit', 'evolve', 'reopen'),
+  kind: fc.constantFrom('commit', 'commit', 'commit', 'evolve', 'reopen', 'merge'),
 })
 const fault = fc.record({ at: fc.nat(120), kind: fc.constantFrom<Fault>('before', 'after') })
 
@@ -198,22 +283,44 @@ test('two writers on a disk that fails now and then: every batch that was tried 
         const open = () => untilDone(() => openedOver(lake, files))
         const writers = [await open(), await open()] as const
         const wanted: string[] = []
+        const held = new Map<string, readonly string[]>()
         for (const [n, { writer, kind }] of steps.entries()) {
           const table = writers[writer]
           if (kind === 'reopen') await untilDone(() => table.reload())
           if (kind === 'evolve') await untilDone(() => table.evolve([...moreColumns]))
+          if (kind === 'merge') await mergeAll(table, `merged${n}`, held)
           if (kind !== 'commit') continue
+          held.set(`batch${n}`, [`batch${n}`])
           wanted.push(`batch${n}`)
           await untilDone(() => commitBatch(table, `batch${n}`))
         }
         const last = await openWhole(lake)
-        expect(await batchesOf(last)).toEqual(wanted)
+        const found = (await batchesOf(last)).flatMap((batch = '') => held.get(batch) ?? [batch])
+        expect(found.toSorted()).toEqual(wanted.toSorted())
         expect(last.recordCount).toBe(wanted.length)
       },
     ),
     { numRuns: 40 },
   )
 })
+
+/** Merges all files, as far as this writer knows them; a merge that fails is given up. `held` gets the batches in each file. */
+async function mergeAll(
+  table: LakeTable,
+  name: string,
+  held: Map<string, readonly string[]>,
+): Promise<void> {
+  const live = await untilDone(() => table.liveFiles())
+  if (live.length < 2) return
+  const batches = await batchesOf(table)
+  held.set(
+    name,
+    batches.flatMap((batch = '') => held.get(batch) ?? []),
+  )
+  const recordCount = live.reduce((sum, file) => sum + file.recordCount, 0)
+  const added = [{ ...(await fileOf(table, name)), recordCount }]
+  await failed(table.replaceFiles({ replaced: live.map(({ path }) => path), added }))
+}
 
 /** Tries again after the errors that a caller tries again after: a conflict, an unknown outcome, a failed operation. */
 async function untilDone<T>(work: () => Promise<T>): Promise<T> {

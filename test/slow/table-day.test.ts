@@ -24,6 +24,8 @@ interface Hour {
   readonly files: number
   readonly commitMs: number
   readonly queryMs: number
+  /** The same query over one file with all rows, in turn with the other. */
+  readonly oneFileMs: number
 }
 
 /** A day of commits every ten seconds, over midnight, looked after as in a running instance. */
@@ -99,34 +101,44 @@ class Day {
   async #measure(done: number): Promise<Hour> {
     const { table, lake } = this
     const scan = scanSql(table, await table.liveFiles())
-    const times: number[] = []
-    for (let round = 0; round < 5; round++) {
+    const oneFile = join(lake.folder, 'all.parquet')
+    await lake.connection.run(`COPY (${scan}) TO '${oneFile}' (COMPRESSION zstd)`)
+    const queryMs: number[] = []
+    const oneFileMs: number[] = []
+    const time = async (source: string, times: number[]) => {
       const startMs = performance.now()
       const [row] = await queryRows(
         lake.connection,
-        `SELECT count(*)::INTEGER AS n, count(DISTINCT _offset)::INTEGER AS d FROM (${scan}) WHERE "Host" <> ''`,
+        `SELECT count(*)::INTEGER AS n, count(DISTINCT _offset)::INTEGER AS d FROM (${source}) WHERE "Host" <> ''`,
       )
       times.push(performance.now() - startMs)
       expect(row).toEqual({ n: done * rowsPerCommit, d: done * rowsPerCommit })
     }
+    for (let round = 0; round < 9; round++) {
+      await time(scan, queryMs)
+      await time(`SELECT * FROM '${oneFile}'`, oneFileMs)
+    }
     const metadata = join(table.folder, 'metadata')
     const path = join(metadata, `v${table.version}.metadata.json`)
     const names = await realFiles.list(metadata)
-    const commitMs = median(this.#commitMs)
+    const commitMs = lowest(this.#commitMs)
     this.#commitMs = []
     return {
       liveFiles: (await table.liveFiles()).length,
       snapshots: table.metadata.snapshots?.length ?? 0,
       metadataBytes: (await realFiles.sizeOf(path)) ?? 0,
       files: names.length,
-      commitMs: Math.round(commitMs * 10) / 10,
-      queryMs: Math.round(median(times) * 10) / 10,
+      commitMs,
+      queryMs: lowest(queryMs),
+      oneFileMs: lowest(oneFileMs),
     }
   }
 }
 
-function median(times: readonly number[]): number {
-  return times.toSorted((a, b) => a - b)[Math.floor(times.length / 2)] ?? Number.NaN
+/** The fastest but one tenth: what the work takes when nobody else is on the machine. */
+function lowest(times: readonly number[]): number {
+  const sorted = times.toSorted((a, b) => a - b)
+  return Math.round((sorted[Math.floor(sorted.length / 10)] ?? Number.NaN) * 10) / 10
 }
 
 test('after a day of commits every ten seconds the table is as light as after an hour', async () => {
@@ -146,9 +158,13 @@ test('after a day of commits every ten seconds the table is as light as after an
     expect(hour.metadataBytes, report).toBeLessThan(1_000_000)
     expect(hour.files, report).toBeLessThan(2_500)
   }
-  const at = (hour: number, name: 'queryMs' | 'commitMs') => day.hours[hour]?.[name] ?? Number.NaN
-  expect(at(23, 'queryMs'), report).toBeLessThan(at(1, 'queryMs') * 6 + 20)
-  expect(at(23, 'commitMs'), report).toBeLessThan(at(2, 'commitMs') * 3 + 5)
+  const { queryMs, oneFileMs, commitMs } = day.hours.at(-1) ?? {
+    queryMs: 0,
+    oneFileMs: 0,
+    commitMs: 0,
+  }
+  expect(queryMs, report).toBeLessThan(oneFileMs * 3 + 10)
+  expect(commitMs, report).toBeLessThan((day.hours[1]?.commitMs ?? 0) * 3)
   // Snapshots of the last hour can be read; the newest rows of the table are there for another reader too.
   const kept = table.metadata.snapshots ?? []
   expect(kept.length, report).toBeGreaterThan(360)
