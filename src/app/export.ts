@@ -60,7 +60,7 @@ export async function exportRows(
   const draft = join(data, 'lake', draftsName, randomUUID())
   await files.makeFolder(draft)
   try {
-    const fileName = `part-00000-${randomUUID()}-c000`
+    const fileName = partName(request, before)
     const rows = await parts.engine.copy({
       sql: request.sql,
       folder: draft,
@@ -76,6 +76,20 @@ export async function exportRows(
   } finally {
     removeFolder(draft)
   }
+}
+
+/**
+ * An overwritten folder of one file keeps its name: a reader that has listed the folder and opens the file a moment later gets all of the new rows then, and not an error.
+ * In partitioned folders names are new each time, so that such a reader never gets a part of each.
+ */
+function partName({ mode, partitionBy }: ExportRequest, before: string | null): string {
+  const names = before === null ? [] : listFiles(before).filter((name) => name !== successName)
+  const [only = '', ...others] = names
+  const isKept = mode === 'overwrite' && partitionBy.length === 0 && others.length === 0
+  const kept = isKept
+    ? /^(part-00000-[0-9a-f-]{36}-c000)\.snappy\.parquet$/.exec(only)?.[1]
+    : undefined
+  return kept ?? `part-00000-${randomUUID()}-c000`
 }
 
 /** The version that a path leads to, null when there is none. */

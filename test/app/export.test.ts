@@ -1,0 +1,133 @@
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { exportRows, removeDrafts, type ExportRequest } from '../../src/app/export.ts'
+import { exportPath } from '../../src/app/export-root.ts'
+import { realClock } from '../../src/core/clock.ts'
+import { realFiles } from '../../src/core/files.ts'
+import type { CopyRequest } from '../../src/sql/engine.ts'
+
+let data: string
+/** Called between the files of an export: what a reader sees then. */
+let during: () => void
+
+beforeEach(() => {
+  data = mkdtempSync(join(tmpdir(), 'questlog-export-'))
+  during = () => {}
+})
+afterEach(() => rmSync(data, { recursive: true }))
+
+/** Writes the statement's text as the rows, into one file, or one in each of two folders. */
+const engine = {
+  async copy({ sql, folder, fileName, partitionBy }: CopyRequest): Promise<number> {
+    if (sql === 'fail') throw new Error('no such table')
+    const folders =
+      partitionBy.length === 0 ? [folder] : ['k=1', 'k=2'].map((name) => join(folder, name))
+    for (const each of folders) {
+      mkdirSync(each, { recursive: true })
+      writeFileSync(join(each, `${fileName}.snappy.parquet`), sql)
+      during()
+    }
+    return sql.length
+  },
+}
+
+function run(sql: string, more: Partial<ExportRequest> = {}) {
+  const request = { sql, path: '/tmp/purchases', mode: 'error', partitionBy: [], ...more } as const
+  const signal = new AbortController().signal
+  return exportRows(request, { files: realFiles, clock: realClock, data, engine, signal })
+}
+
+/** What a reader of the folder finds: names, and all bytes of the part files. */
+function read(path = 'tmp/purchases') {
+  const folder = join(data, 'exports', path)
+  const names = readdirSync(folder, { recursive: true }).map(String).toSorted()
+  const parts = names.filter((name) => name.endsWith('.parquet'))
+  return { names, rows: parts.map((name) => readFileSync(join(folder, name), 'utf8')) }
+}
+
+test('an export has the form that Spark leaves: a part file with a UUID, and _SUCCESS', async () => {
+  const result = await run('abc')
+  expect(result.rows).toBe(3)
+  const { names, rows } = read()
+  expect(names).toEqual([
+    '_SUCCESS',
+    expect.stringMatching(/^part-00000-[0-9a-f-]{36}-c000\.snappy\.parquet$/),
+  ])
+  expect(rows).toEqual(['abc'])
+  expect(readFileSync(join(result.folder, '_SUCCESS'), 'utf8')).toBe('')
+})
+
+test('what is there is only replaced when asked to, and then a reader sees the old rows until it sees all of the new', async () => {
+  await run('old', { partitionBy: ['k'] })
+  await expect(run('new')).rejects.toMatchObject({ code: 'EXPORT_EXISTS' })
+  const seen: string[][] = []
+  during = () => seen.push(read().rows)
+  await run('new', { mode: 'overwrite', partitionBy: ['k'] })
+  expect(seen).toEqual([
+    ['old', 'old'],
+    ['old', 'old'],
+  ])
+  expect(read().rows).toEqual(['new', 'new'])
+  expect(read().names).toContain('_SUCCESS')
+})
+
+test('an overwritten single file keeps its name, so that a reader that has just listed it can open it', async () => {
+  await run('old')
+  const before = read().names
+  await run('new', { mode: 'overwrite' })
+  expect(read()).toEqual({ names: before, rows: ['new'] })
+})
+
+test('an appended file is added to what is there', async () => {
+  await run('one')
+  await run('two', { mode: 'append' })
+  expect(read().rows.toSorted()).toEqual(['one', 'two'])
+  await run('three', { mode: 'append', path: 'hdfs://namenode:8020/tmp/other' })
+  expect(read('tmp/other').rows).toEqual(['three'])
+})
+
+test('a statement that fails leaves what was there, and nothing else', async () => {
+  await run('old')
+  await expect(run('fail', { mode: 'overwrite' })).rejects.toThrow('no such table')
+  expect(read().rows).toEqual(['old'])
+  expect(readdirSync(join(data, 'lake', '.exports'))).toEqual([])
+})
+
+test('replaced versions go after an hour, and drafts of a process that was killed at the next start', async () => {
+  for (const rows of ['one', 'two', 'three']) await run(rows, { mode: 'overwrite' })
+  const versions = join(data, 'exports', '.versions')
+  expect(readdirSync(versions)).toHaveLength(3)
+  for (const name of readdirSync(versions))
+    for (const file of ['.replaced', '_SUCCESS'].filter((each) =>
+      readdirSync(join(versions, name)).includes(each),
+    ))
+      utimesSync(join(versions, name, file), 0, 0)
+  await run('four', { mode: 'overwrite' })
+  // The third was replaced a moment ago: a reader may still have it open.
+  expect(read().rows).toEqual(['four'])
+  expect(readdirSync(versions)).toHaveLength(2)
+  mkdirSync(join(data, 'lake', '.exports', 'half'), { recursive: true })
+  removeDrafts(data)
+  expect(readdirSync(join(data, 'lake'))).toEqual([])
+})
+
+test('an export never lands outside of its root, nor under a name that readers skip, nor on other files', async () => {
+  expect(exportPath('/d', '../../etc').real).toBe('/d/exports/etc')
+  expect(exportPath('/d', 'hdfs://h:8020/tmp/x')).toEqual({
+    shown: '/tmp/x',
+    real: '/d/exports/tmp/x',
+  })
+  expect(() => exportPath('/d', '/tmp/.versions')).toThrow('readers skip')
+  mkdirSync(join(data, 'exports', 'tmp', 'purchases'), { recursive: true })
+  await expect(run('x', { mode: 'overwrite' })).rejects.toMatchObject({ code: 'EXPORT_EXISTS' })
+})
