@@ -15,6 +15,7 @@ import type {
   Appended,
   BatchesAppended,
   EndMarker,
+  KnownProducer,
   NewRecord,
   PartitionState,
   PartitionView,
@@ -87,6 +88,8 @@ export interface EventLog {
   /** Moves the start of a partition up to an offset; resolves to the new start. Whole segments below it go. Whether tables have committed so far is the caller's to check. TOPIC_UNKNOWN, OFFSET_OUT_OF_RANGE. */
   deleteRecords(topic: string, partition: number, beforeOffset: number): Promise<number>
   states(): readonly PartitionState[]
+  /** The idempotent producers that the partitions know. */
+  producers(): readonly KnownProducer[]
   /** Commits what waits, syncs, publishes, closes. Idempotent. */
   close(): Promise<void>
 }
@@ -416,6 +419,12 @@ class OpenLog implements EventLog {
 
   async deleteRecords(): Promise<number> {
     throw notYet()
+  }
+
+  producers(): readonly KnownProducer[] {
+    return [...this.#live.values()].flatMap(({ partitions }) =>
+      partitions.flatMap((partition) => partition.producers()),
+    )
   }
 
   states(): readonly PartitionState[] {

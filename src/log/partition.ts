@@ -18,6 +18,7 @@ import type {
   Appended,
   BatchesAppended,
   EndMarker,
+  KnownProducer,
   NewRecord,
   PartitionState,
   PartitionWatermark,
@@ -164,6 +165,18 @@ export class Partition {
     const placed = await this.#enqueue(content, records.length, until === 'written')
     const { baseOffset, logAppendTimeMs } = placed
     return { baseOffset, logAppendTimeMs, startOffset: this.#start.offset }
+  }
+
+  /** See EventLog.producers. */
+  producers(): KnownProducer[] {
+    const { topic, partition } = this.#options
+    return [...this.#state.producers.entries()].map(([producerId, { epoch, openSince }]) => ({
+      topic: topic.name,
+      partition,
+      producerId,
+      producerEpoch: epoch,
+      isInTransaction: openSince !== null,
+    }))
   }
 
   /** See EventLog.appendMarker. It takes little, and lets others go on: there is always room for it in the queue. */

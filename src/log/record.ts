@@ -56,6 +56,16 @@ export interface EndMarker {
   readonly outcome: 'commit' | 'abort'
 }
 
+/** An idempotent producer that a partition knows. */
+export interface KnownProducer {
+  readonly topic: string
+  readonly partition: number
+  readonly producerId: number
+  readonly producerEpoch: number
+  /** Whether it has written records of a transaction that has not ended. */
+  readonly isInTransaction: boolean
+}
+
 /** A transaction that was aborted: the records of this producer from `firstOffset` to its next abort marker are no events. */
 export interface AbortedTransaction {
   readonly producerId: number

@@ -1,12 +1,13 @@
 import type { Clock } from '../../core/clock.ts'
 import type { Logger } from '../../core/logger.ts'
 import type { Settings } from '../../core/settings.ts'
+import type { KnownProducer } from '../../log/record.ts'
 import type { StateFile } from '../../log/state-file.ts'
 import { kafkaErrors } from '../error-codes.ts'
 import type { PendingOffsets } from '../groups/offset-commits.ts'
 import type { RareLog } from '../rare-log.ts'
 import { Entry } from './entry.ts'
-import { writeMarkers, type MarkerLog } from './markers.ts'
+import { abortUnknown, writeMarkers, type MarkerLog } from './markers.ts'
 import { ProducerIds } from './producer-ids.ts'
 import {
   checkProducer,
@@ -14,6 +15,7 @@ import {
   countPlaces,
   decided,
   extended,
+  hasPartition,
   initialized,
   isDecided,
   outcomeOf,
@@ -82,12 +84,15 @@ export class TransactionCoordinator {
 
   constructor(options: TransactionCoordinatorOptions) {
     this.#options = options
-    this.#ids = new ProducerIds(options.store)
+    const known = options.log.producers()
+    const floor = known.reduce((next, { producerId }) => Math.max(next, producerId + 1), 0)
+    this.#ids = new ProducerIds(options.store, floor)
     for (const [key, value] of options.store.entries()) {
       // Written by #keep.
       if (key.startsWith(keyPrefix))
         this.#restore(key.slice(keyPrefix.length), value as Transaction)
     }
+    for (const producer of known) this.#endUnknown(producer)
     this.#nextSweepMs = options.clock.monotonicMs() + sweepIntervalMs
     this.#running = this.#run()
   }
@@ -243,33 +248,54 @@ export class TransactionCoordinator {
     this.#setDeadline(entry, Math.min(Math.max(leftMs, 0), transaction.timeoutMs))
   }
 
-  /** Carries out what was decided, again and again until all is done. */
-  #finish(entry: Entry): void {
-    const first = this.#tryToFinish(entry)
-    entry.markers = first.then(() => {})
-    const rest = async () => {
-      for (let isDone = await first; !isDone && !this.#isClosed;) {
-        await this.#options.clock.sleep(retryDelayMs, this.#closed.signal)
-        isDone = await this.#tryToFinish(entry)
-      }
-    }
-    this.#background(rest())
+  #endUnknown(producer: KnownProducer): void {
+    const { topic, partition, producerId, isInTransaction } = producer
+    const { log, logger } = this.#options
+    const transaction = this.#byProducer.get(producerId)?.transaction
+    if (!isInTransaction) return
+    if (transaction !== undefined && hasPartition(transaction, log.topic(topic)?.id, partition))
+      return
+    logger.warn('records of a transaction that nobody knows are aborted', {
+      topic,
+      partition,
+      producerId,
+    })
+    void this.#untilDone(`producer ${producerId}`, () => abortUnknown(log, producer)) // close() waits for it
   }
 
-  async #tryToFinish(entry: Entry): Promise<boolean> {
-    const { transaction } = entry
-    if (transaction === undefined || this.#isClosed) return false
-    const { producerId, producerEpoch, groups } = transaction
-    const outcome = outcomeOf(transaction)
-    try {
-      await writeMarkers(this.#options.log, transaction)
-      if (groups.length > 0) await this.#options.offsets.finish(producerId, producerEpoch, outcome)
-      await this.#keep(entry, completed(transaction, this.#options.clock.nowMs()))
-      return true
-    } catch (error) {
-      this.#warn('a transaction is decided but can not be finished now', entry.id, error)
-      return false
+  /** Carries out what was decided. */
+  #finish(entry: Entry): void {
+    entry.markers = this.#untilDone(entry.id, async () => {
+      const { transaction } = entry
+      if (transaction === undefined) return
+      const { producerId, producerEpoch, groups } = transaction
+      const { log, offsets, clock } = this.#options
+      await writeMarkers(log, transaction)
+      if (groups.length > 0) await offsets.finish(producerId, producerEpoch, outcomeOf(transaction))
+      await this.#keep(entry, completed(transaction, clock.nowMs()))
+    })
+  }
+
+  /** Tries again and again until it is done, or the process ends. Resolves after the first try. */
+  #untilDone(transactionalId: string, work: () => Promise<void>): Promise<void> {
+    const attempt = async () => {
+      if (this.#isClosed) return false
+      try {
+        await work()
+        return true
+      } catch (error) {
+        const what = 'a transaction is decided but can not be finished now'
+        this.#warn(what, transactionalId, error)
+        return false
+      }
     }
+    const first = attempt()
+    const rest = async () => {
+      for (let isDone = await first; !isDone && !this.#isClosed; isDone = await attempt())
+        await this.#options.clock.sleep(retryDelayMs, this.#closed.signal)
+    }
+    this.#background(rest())
+    return first.then(() => {})
   }
 
   #setDeadline(entry: Entry, delayMs: number): void {

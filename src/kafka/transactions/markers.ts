@@ -1,9 +1,9 @@
 import { QuestlogError } from '../../core/errors.ts'
 import type { EventLog } from '../../log/event-log.ts'
-import type { EndMarker } from '../../log/record.ts'
+import type { EndMarker, KnownProducer } from '../../log/record.ts'
 import { outcomeOf, type Transaction } from './transaction.ts'
 
-export type MarkerLog = Pick<EventLog, 'topic' | 'appendMarker'>
+export type MarkerLog = Pick<EventLog, 'topic' | 'appendMarker' | 'producers'>
 
 /** There is one coordinator, for ever. */
 const coordinatorEpoch = 0
@@ -23,9 +23,20 @@ export async function writeMarkers(log: MarkerLog, transaction: Transaction): Pr
   for (const result of written) if (result.status === 'rejected') throw result.reason
 }
 
+/** Ends what nobody else will end: records of a transaction that the coordinator does not know, because its file is older than the log. */
+export async function abortUnknown(log: MarkerLog, unknown: KnownProducer): Promise<void> {
+  const { topic, partition, producerId, producerEpoch } = unknown
+  const marker = { producerId, producerEpoch, coordinatorEpoch, outcome: 'abort' } as const
+  await writeMarker(log, { topicId: log.topic(topic)?.id, topic, partition }, marker)
+}
+
 async function writeMarker(
   log: MarkerLog,
-  place: { readonly topicId: string; readonly topic: string; readonly partition: number },
+  place: {
+    readonly topicId: string | undefined
+    readonly topic: string
+    readonly partition: number
+  },
   marker: EndMarker,
 ): Promise<void> {
   const { topicId, topic, partition } = place

@@ -152,6 +152,15 @@ export function extended(transaction: Transaction, added: Additions, nowMs: numb
   }
 }
 
+/** Whether it has said that it writes there. */
+export function hasPartition(
+  { partitions }: Transaction,
+  topicId: string | undefined,
+  partition: number,
+): boolean {
+  return partitions.some((each) => each.topicId === topicId && each.partitions.includes(partition))
+}
+
 /** Partitions and groups together. */
 export function countPlaces({ partitions, groups }: Additions): number {
   return partitions.reduce((sum, topic) => sum + topic.partitions.length, groups.length)

@@ -348,6 +348,33 @@ describe('a transaction that is open for too long', () => {
   })
 })
 
+describe('when the log knows more than the coordinator', () => {
+  test('records of a transaction that nobody knows are aborted', async () => {
+    const bench = new TransactionBench()
+    const claim = await writing(bench, 'a')
+    bench.restart()
+    await bench.settle()
+    expect(outcome(bench, 'a')).toEqual(['open', 'open'])
+    bench.loseState()
+    bench.arm(0, 'PARTITION_OFFLINE')
+    bench.restart()
+    await bench.settle()
+    expect(outcome(bench, 'a')).toEqual(['open', 'abort'])
+    await bench.advance(1_000)
+    expect(outcome(bench, 'a')).toEqual(['abort', 'abort'])
+    expect(bench.write(claim, 0, 'late')).toBe(kafkaErrors.invalidProducerIdMapping)
+  })
+
+  test('producer ids go on above those that the log has seen', async () => {
+    const bench = new TransactionBench()
+    bench.partitions
+      .get(0)
+      ?.push({ kind: 'data', producerId: 5_000, producerEpoch: 0, label: 'an older life' })
+    bench.restart()
+    expect((await init(bench, null)).producerId).toBe(5_001)
+  })
+})
+
 test('a coordinator that is closed finishes what it began, and nothing more', async () => {
   const bench = new TransactionBench()
   const claim = await writing(bench, 'a')

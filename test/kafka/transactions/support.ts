@@ -4,7 +4,7 @@ import { silentLogger } from '../../../src/core/logger.ts'
 import { RareLog } from '../../../src/kafka/rare-log.ts'
 import { TransactionCoordinator } from '../../../src/kafka/transactions/coordinator.ts'
 import type { ProducerClaim, Transaction } from '../../../src/kafka/transactions/transaction.ts'
-import type { EndMarker, Topic } from '../../../src/log/record.ts'
+import type { EndMarker, KnownProducer, Topic } from '../../../src/log/record.ts'
 import { SimulatedClock } from '../../support/simulated-clock.ts'
 
 /** What goes wrong at a change of the disk: the process ends before or after it, or the change fails with an error. */
@@ -98,6 +98,11 @@ export class TransactionBench {
     this.#state.set(key, JSON.stringify({ ...(kept as Transaction), ...changes }))
   }
 
+  /** The state file is gone; the log is not. */
+  loseState(): void {
+    this.#state.clear()
+  }
+
   /** Until nothing moves without the clock. */
   async settle(): Promise<void> {
     for (let turn = 0; turn < 12; turn++) await setImmediate()
@@ -131,6 +136,7 @@ export class TransactionBench {
       },
       log: {
         topic: (name) => this.topics.get(name),
+        producers: () => this.#producers(),
         appendMarker: (_topic, partition, marker) =>
           change(() => {
             const { producerId, producerEpoch, outcome } = marker
@@ -156,6 +162,18 @@ export class TransactionBench {
       clock: this.clock,
       logger: silentLogger,
       rareLog: new RareLog(silentLogger, this.clock),
+    })
+  }
+
+  /** What the log knows of its producers. */
+  #producers(): KnownProducer[] {
+    return [...this.partitions].flatMap(([partition, entries]) => {
+      const known = new Map<number, KnownProducer>()
+      for (const { kind, producerId, producerEpoch } of entries) {
+        const isInTransaction = kind === 'data'
+        known.set(producerId, { topic: 't', partition, producerId, producerEpoch, isInTransaction })
+      }
+      return [...known.values()]
     })
   }
 
