@@ -1,4 +1,5 @@
 import type { Clock } from '../../core/clock.ts'
+import { QuestlogError } from '../../core/errors.ts'
 import type { Logger } from '../../core/logger.ts'
 import type { Settings } from '../../core/settings.ts'
 import type { KnownProducer } from '../../log/record.ts'
@@ -8,7 +9,7 @@ import type { PendingOffsets } from '../groups/offset-commits.ts'
 import type { RareLog } from '../rare-log.ts'
 import { Entry } from './entry.ts'
 import { abortUnknown, writeMarkers, type MarkerLog } from './markers.ts'
-import { ProducerIds } from './producer-ids.ts'
+import { ProducerIds, producerIdsKey } from './producer-ids.ts'
 import {
   checkProducer,
   completed,
@@ -87,11 +88,7 @@ export class TransactionCoordinator {
     const known = options.log.producers()
     const floor = known.reduce((next, { producerId }) => Math.max(next, producerId + 1), 0)
     this.#ids = new ProducerIds(options.store, floor)
-    for (const [key, value] of options.store.entries()) {
-      // Written by #keep.
-      if (key.startsWith(keyPrefix))
-        this.#restore(key.slice(keyPrefix.length), value as Transaction)
-    }
+    for (const [key, value] of options.store.entries()) this.#restore(key, value)
     for (const producer of known) this.#endUnknown(producer)
     this.#nextSweepMs = options.clock.monotonicMs() + sweepIntervalMs
     this.#running = this.#run()
@@ -237,9 +234,13 @@ export class TransactionCoordinator {
     this.#byProducer.set(transaction.producerId, entry)
   }
 
-  #restore(id: string, transaction: Transaction): void {
-    const entry = new Entry(id)
-    this.#entries.set(id, entry)
+  #restore(key: string, value: unknown): void {
+    if (key === producerIdsKey) return
+    if (!key.startsWith(keyPrefix))
+      throw new QuestlogError('FORMAT_UNKNOWN', `the transactions file has the key ${key}`, { key })
+    const transaction = value as Transaction // written by #keep
+    const entry = new Entry(key.slice(keyPrefix.length))
+    this.#entries.set(entry.id, entry)
     this.#hold(entry, transaction)
     if (isDecided(transaction)) return this.#finish(entry)
     if (transaction.state !== 'ongoing') return

@@ -1,6 +1,7 @@
 import type { StateFile } from '../../log/state-file.ts'
 
-const key = 'producer-ids'
+/** Of the state file: docs/internals/log-format.md, "Transactions file". */
+export const producerIdsKey = 'producer-ids'
 const blockSize = 1_000
 
 /** Gives producer ids, each once for the life of the log. A block of them is taken durably before its first is given; what is left of one is lost with the process. */
@@ -29,9 +30,9 @@ export class ProducerIds {
   }
 
   async #take(): Promise<void> {
-    const stored = this.#store.get(key)
+    const stored = this.#store.get(producerIdsKey)
     const start = Math.max(typeof stored === 'number' ? stored : 0, this.#floor)
-    await this.#store.put(new Map([[key, start + blockSize]]))
+    await this.#store.put(new Map([[producerIdsKey, start + blockSize]]))
     this.#next = start
     this.#end = start + blockSize
   }
