@@ -11,6 +11,7 @@ export type BrokerLog = Pick<
   | 'deleteTopic'
   | 'onAdvance'
   | 'partition'
+  | 'producers'
   | 'setConfigs'
   | 'topic'
   | 'topics'

@@ -7,10 +7,11 @@ import { createBroker, type Broker, type BrokerOptions } from '../../src/kafka/b
 import type { BrokerLog } from '../../src/kafka/broker-log.ts'
 import type { ClientRequestOf, ClientResponseOf } from '../../src/kafka/apis.ts'
 import { KafkaClient } from '../../src/kafka/client.ts'
-import { batchIn, decodeRecords, encodeBatch } from '../../src/log/record-batch.ts'
+import { batchIn, decodeRecords } from '../../src/log/record-batch.ts'
 import type { BatchesAppended, PartitionView, Topic } from '../../src/log/record.ts'
 import { StateFile } from '../../src/log/state-file.ts'
 import { checkTopic, type TopicSpec } from '../../src/log/topic.ts'
+import { batchOf } from '../support/kafka-batches.ts'
 import { SimulatedFiles } from '../support/simulated-files.ts'
 
 interface FakePartition {
@@ -127,6 +128,7 @@ export class FakeLog implements BrokerLog {
     return () => void this.#listeners.delete(listener)
   }
 
+  producers = () => []
   appendMarker = () => Promise.reject(new Error('not in this test'))
   addPartitions = () => Promise.reject(new Error('not in this test'))
   setConfigs = () => Promise.reject(new Error('not in this test'))
@@ -194,11 +196,6 @@ export async function openRaw(port: number): Promise<Socket & { ended: Promise<v
   running.unshift(async () => socket.destroy())
   const ended = new Promise<void>((resolve) => socket.once('close', () => resolve()))
   return Object.assign(socket, { ended })
-}
-
-export function batchOf(...values: string[]): Buffer {
-  const records = values.map((value) => ({ key: null, value: Buffer.from(value), headers: [] }))
-  return encodeBatch(0, [{ timestampMs: 1_600_000_000_000, records }]).bytes
 }
 
 export function produceRequest(

@@ -2,8 +2,8 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { QuestlogError } from '../../src/core/errors.ts'
 import { kafkaErrors } from '../../src/kafka/error-codes.ts'
 import { encodeRequestFrame } from '../../src/kafka/frames.ts'
+import { batchOf } from '../support/kafka-batches.ts'
 import {
-  batchOf,
   fetchOnce,
   fetchRequest,
   metricOf,

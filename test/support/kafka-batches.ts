@@ -1,0 +1,7 @@
+import { encodeBatch } from '../../src/log/record-batch.ts'
+
+/** One record batch of these values, as a producer sends it. */
+export function batchOf(...values: readonly string[]): Buffer {
+  const records = values.map((value) => ({ key: null, value: Buffer.from(value), headers: [] }))
+  return encodeBatch(0, [{ timestampMs: 1_600_000_000_000, records }]).bytes
+}
