@@ -1,6 +1,7 @@
 import { request, type IncomingMessage } from 'node:http'
 import { QuestlogError } from '../core/errors.ts'
 import type { Topic } from '../log/record.ts'
+import type { TableWork, TableWorkDone } from '../stream/maintenance.ts'
 import type { ExportRequest, ExportResult } from './export.ts'
 import type { Instance } from './instance.ts'
 import { fromPlainError } from './messages.ts'
@@ -28,6 +29,13 @@ export async function requestTopicDeletion(
   deletion: TopicDeletion,
 ): Promise<void> {
   await call(instance, 'POST', '/topics/delete', deletion)
+}
+
+export async function requestTableWork(
+  instance: Instance,
+  work: TableWork,
+): Promise<TableWorkDone> {
+  return (await call(instance, 'POST', '/tables/maintain', work)) as TableWorkDone // the same program answers
 }
 
 export async function requestExport(

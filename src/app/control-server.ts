@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net'
 import { asQuestlogError, QuestlogError } from '../core/errors.ts'
 import type { Topic } from '../log/record.ts'
+import type { TableWork, TableWorkDone } from '../stream/maintenance.ts'
 import type { ExportRequest, ExportResult } from './export.ts'
 import { toPlainError } from './messages.ts'
 import type { InstanceStatus, TopicChange, TopicDeletion, TopicSpec } from './roles.ts'
@@ -14,6 +15,7 @@ export interface ControlHandlers {
   createTopic(spec: TopicSpec): Promise<Topic>
   alterTopic(change: TopicChange): Promise<Topic>
   deleteTopic(deletion: TopicDeletion): Promise<void>
+  maintainTable(work: TableWork): Promise<TableWorkDone>
   exportRows(request: ExportRequest): Promise<ExportResult>
   /** Stops everything; `write` takes lines for the screen. The server goes on until it is closed. */
   stop(write: (line: string) => void): Promise<void>
@@ -29,7 +31,7 @@ const bodyBytesMax = 64 * 1024
 
 /**
  * HTTP on a free port of 127.0.0.1. Every request needs the token of run/instance.json, which only this user can read, so neither another user nor a web page gets in.
- * `GET /status`, `GET /topics`, `POST /topics`, `POST /topics/alter`, `POST /topics/delete`, `POST /exports`, `POST /stop` (NDJSON lines as they come).
+ * `GET /status`, `GET /topics`, `POST /topics`, `POST /topics/alter`, `POST /topics/delete`, `POST /tables/maintain`, `POST /exports`, `POST /stop` (NDJSON lines as they come).
  */
 export async function startControl(handlers: ControlHandlers): Promise<ControlServer> {
   const token = randomBytes(24).toString('base64url')
@@ -96,6 +98,12 @@ async function route(
     case 'POST /topics/delete':
       await handlers.deleteTopic((await readJson(request)) as TopicDeletion)
       return sendJson(response, 200, null)
+    case 'POST /tables/maintain':
+      return sendJson(
+        response,
+        200,
+        await handlers.maintainTable((await readJson(request)) as TableWork),
+      )
     case 'POST /exports':
       return sendJson(
         response,

@@ -11,6 +11,7 @@ import {
   summarizeTopic,
   summarizeUnreadTopic,
 } from '../stream/status.ts'
+import { openMergingDuckdb } from './stopped-tables.ts'
 import { Maintenance } from '../stream/maintenance.ts'
 import { Stream } from '../stream/stream.ts'
 import type { StreamTable } from '../stream/stream-table.ts'
@@ -58,13 +59,7 @@ export async function startLake(options: RoleOptions): Promise<LakeRole> {
     clock,
     logger,
     settings,
-    openDuckdb: () =>
-      openDuckdb({
-        memoryMiB: settings.compactionMemoryMiB,
-        threads: 1, // the tables and the statements need the others
-        temporaryFolder: join(data, 'run', 'compaction-temp'),
-        temporaryMiB: settings.duckdbTempMiB,
-      }),
+    openDuckdb: () => openMergingDuckdb(settings, data),
   })
   stream.start()
   maintenance.start()
@@ -79,6 +74,7 @@ export async function startLake(options: RoleOptions): Promise<LakeRole> {
     // The engine ends what still runs when the server closes.
     exportRows: (request) =>
       exportRows(request, { files, clock, data, engine, signal: new AbortController().signal }),
+    maintainTable: (work) => maintenance.do(work),
     async stop() {
       await maintenance.stop()
       await server.close()

@@ -1,5 +1,6 @@
 import { asQuestlogError, QuestlogError } from '../core/errors.ts'
 import type { Topic } from '../log/record.ts'
+import type { TableWork, TableWorkDone } from '../stream/maintenance.ts'
 import type { ExportRequest, ExportResult } from './export.ts'
 import type {
   IngestStatus,
@@ -21,6 +22,7 @@ export interface ChildRequests {
   listTopics: { parameters: Record<never, never>; result: readonly Topic[] }
   alterTopic: { parameters: TopicChange; result: Topic }
   deleteTopic: { parameters: TopicDeletion; result: null }
+  maintainTable: { parameters: TableWork; result: TableWorkDone }
   exportRows: { parameters: ExportRequest; result: ExportResult }
 }
 

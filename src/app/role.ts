@@ -104,6 +104,7 @@ class RoleHost {
     createTopic: async (spec) => (await this.#ingest()).createTopic(spec),
     listTopics: async () => (await this.#ingest()).listTopics(),
     alterTopic: async (change) => (await this.#ingest()).alterTopic(change),
+    maintainTable: async (work) => (await this.#lake()).maintainTable(work),
     exportRows: async (request) => (await this.#lake()).exportRows(request),
     deleteTopic: async (deletion) => {
       await (await this.#ingest()).deleteTopic(deletion)

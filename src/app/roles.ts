@@ -6,6 +6,7 @@ import type { Settings } from '../core/settings.ts'
 import type { Topic } from '../log/record.ts'
 import type { Definition } from '../plan/definition.ts'
 import type { ExportRequest, ExportResult } from './export.ts'
+import type { TableWork, TableWorkDone } from '../stream/maintenance.ts'
 import type { TableSummary, TopicSummary } from '../stream/status.ts'
 
 /** The two processes under the supervisor. */
@@ -73,6 +74,8 @@ export interface LakeRole {
   /** Applies a stored definition: creates and evolves tables. On an error the one before stays in force. */
   activate(version: number): Promise<void>
   status(): Promise<LakeStatus>
+  /** Merges the files of a table, or gives up its old snapshots, at once. */
+  maintainTable(work: TableWork): Promise<TableWorkDone>
   /** Writes rows as a folder of Parquet files under `exports/`. */
   exportRows(request: ExportRequest): Promise<ExportResult>
   /** Flushes fresh rows into commits; answers with lines that say what is kept where. */

@@ -38,6 +38,7 @@ const activateTimeoutMs = 60_000
 const activateAttemptsMax = 3
 /** The statement of an export ends by itself after `queryTimeoutMs`, which is at most a day. */
 const exportTimeoutMs = 2 * 86_400_000
+const tableWorkTimeoutMs = 86_400_000
 const topicTimeoutMs = 10_000
 const componentLogBytesMax = 8 * 1024 * 1024
 /** The last answer of the control server has this long. */
@@ -144,6 +145,7 @@ export class Supervisor {
       listTopics: () => this.listTopics(),
       createTopic: (spec) => this.createTopic(spec),
       alterTopic: (change) => this.#ingest().request('alterTopic', change, topicTimeoutMs),
+      maintainTable: (work) => this.#lake().request('maintainTable', work, tableWorkTimeoutMs),
       exportRows: (request) => this.#lake().request('exportRows', request, exportTimeoutMs),
       deleteTopic: async (deletion) => {
         await this.#ingest().request('deleteTopic', deletion, topicTimeoutMs)

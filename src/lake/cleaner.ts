@@ -65,8 +65,8 @@ export class Cleaner {
   }
 
   /** Removes the snapshots that the policy gives up from the table, and notes what they needed. Resolves to their number. */
-  async expire(): Promise<number> {
-    const { clock, snapshots, readersNow } = this.#options
+  async expire(snapshots = this.#options.snapshots): Promise<number> {
+    const { clock, readersNow } = this.#options
     const table = this.#table
     const expired = await table.expireSnapshots(snapshots)
     const last = expired.at(-1)

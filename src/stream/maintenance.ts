@@ -1,21 +1,55 @@
 import type { DuckDBInstance } from '@duckdb/node-api'
 import type { Clock } from '../core/clock.ts'
 import type { DuckDBConnection } from '../core/duckdb.ts'
+import { QuestlogError } from '../core/errors.ts'
+import { Exclusive } from '../core/exclusive.ts'
 import type { Files } from '../core/files.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Settings } from '../core/settings.ts'
 import { Cleaner } from '../lake/cleaner.ts'
 import { compactFiles } from '../lake/compact.ts'
-import { planCompaction, type CompactionPlan } from '../lake/compaction.ts'
+import { planCompaction, type CompactionPlan, type CompactionPolicy } from '../lake/compaction.ts'
 import { expiredSnapshots, type SnapshotPolicy } from '../lake/expiry.ts'
 import type { LiveFile } from '../lake/manifest.ts'
 import type { LakeTable } from '../lake/table.ts'
-import type { Committable } from './committer.ts'
 import { failedAgain, type Failure } from './failure.ts'
-import type { Stream } from './stream.ts'
+
+export interface MaintainedTable {
+  readonly lake: LakeTable
+}
+
+/** Who writes the tables and shows them: the stream. */
+export interface TableOwner {
+  readonly committables: readonly MaintainedTable[]
+  /** Runs a change of a table's files that leaves its rows alone; false when it can not be made now. */
+  changeFiles(table: MaintainedTable, change: () => Promise<unknown>): Promise<boolean>
+  /** Gives a test whether everything that reads the tables now has ended. */
+  readersNow(): () => boolean
+  /** Whether a file must stay although no snapshot names it. */
+  isInUse(path: string): boolean
+}
+
+/** What a command wants done to a table at once. */
+export type TableWork = { readonly namespace: string; readonly name: string } & (
+  | { readonly work: 'compact' }
+  | {
+      readonly work: 'expire'
+      /** Null = as the settings say. */
+      readonly ageMsMin: number | null
+      readonly countMin: number | null
+    }
+)
+
+export interface TableWorkDone {
+  readonly files: { readonly before: number; readonly after: number }
+  readonly snapshots: { readonly before: number; readonly after: number }
+  readonly removedFiles: number
+  /** Files of removed snapshots that may still be read. */
+  readonly waitingFiles: number
+}
 
 export interface MaintenanceOptions {
-  readonly stream: Pick<Stream, 'committables' | 'changeFiles' | 'readersNow' | 'isInUse'>
+  readonly stream: TableOwner
   readonly files: Files
   readonly clock: Clock
   readonly logger: Logger
@@ -38,6 +72,8 @@ export class Maintenance {
   readonly #options: MaintenanceOptions
   readonly #states = new Map<string, TableState>()
   readonly #stopped = new AbortController()
+  /** One piece of work at a time. */
+  readonly #turn = new Exclusive<null>(null)
   #duckdb: { readonly instance: DuckDBInstance; readonly connection: DuckDBConnection } | undefined
   #loop: Promise<void> | undefined
 
@@ -62,6 +98,7 @@ export class Maintenance {
     this.#stopped.abort()
     this.#duckdb?.connection.interrupt()
     await this.#loop
+    await this.#turn.run(async () => {})
     this.#duckdb?.connection.closeSync()
     this.#duckdb?.instance.closeSync()
     this.#duckdb = undefined
@@ -83,6 +120,72 @@ export class Maintenance {
     }
   }
 
+  /**
+   * Does something to one table now, and resolves when it is done. `compact` merges the files of every day, closed or not, into as few as the size allows. TABLE_UNKNOWN when
+   * the definition does not name the table; COMMIT_CONFLICT when a commit of it is to be tried again.
+   */
+  do(wanted: TableWork): Promise<TableWorkDone> {
+    return this.#turn.run(async () => {
+      const state = this.#find(wanted)
+      const { lake } = state.table
+      const filesBefore = (await lake.liveFiles()).length
+      const snapshotsBefore = lake.metadata.snapshots?.length ?? 0
+      if (wanted.work === 'compact') await this.#compactAll(state)
+      else await this.#expire(state, wanted)
+      const removedFiles = await state.cleaner.removeExpired()
+      return {
+        files: { before: filesBefore, after: (await lake.liveFiles()).length },
+        snapshots: { before: snapshotsBefore, after: lake.metadata.snapshots?.length ?? 0 },
+        removedFiles,
+        waitingFiles: state.cleaner.waiting,
+      }
+    })
+  }
+
+  #find({ namespace, name }: TableWork): TableState {
+    const state = this.#current().find(
+      ({ table: { lake } }) => lake.namespace === namespace && lake.name === name,
+    )
+    if (state !== undefined) return state
+    throw new QuestlogError(
+      'TABLE_UNKNOWN',
+      `the definition has no table ${namespace}.${name}`,
+      { table: `${namespace}.${name}` },
+      { hint: 'a table of an earlier definition can be changed while questlog is stopped' },
+    )
+  }
+
+  async #compactAll({ table }: TableState): Promise<void> {
+    for (;;) {
+      const plan = planCompaction(
+        await table.lake.liveFiles(),
+        this.#compactionPolicy(),
+        () => true,
+      )
+      if (plan === undefined) return
+      if (!(await this.#compact(table, plan))) throw busy(table)
+    }
+  }
+
+  async #expire(
+    { table, cleaner }: TableState,
+    wanted: { readonly ageMsMin: number | null; readonly countMin: number | null },
+  ): Promise<void> {
+    const standard = policyOf(this.#options.settings)
+    const policy = {
+      ...standard,
+      ageMsMin: wanted.ageMsMin ?? standard.ageMsMin,
+      countMin: wanted.countMin ?? standard.countMin,
+    }
+    const isDone = await this.#options.stream.changeFiles(table, () => cleaner.expire(policy))
+    if (!isDone) throw busy(table)
+  }
+
+  #compactionPolicy(): CompactionPolicy {
+    const { compactionBytesMax, liveFilesMax } = this.#options.settings
+    return { bytesMax: compactionBytesMax, liveFilesMax }
+  }
+
   /** Looks at every table once; whether there may be more to merge. */
   async #pass(): Promise<boolean> {
     const { clock } = this.#options
@@ -92,7 +195,7 @@ export class Maintenance {
       if (signal.aborted) return false
       if (state.failure !== null && clock.monotonicMs() < state.failure.retryAtMs) continue
       const startedMs = clock.monotonicMs()
-      if (await this.#attempt(state)) {
+      if (await this.#turn.run(() => this.#attempt(state))) {
         hasMore = true
         await clock.sleep(clock.monotonicMs() - startedMs, signal)
       }
@@ -144,17 +247,15 @@ export class Maintenance {
   }
 
   async #merge({ table }: TableState): Promise<boolean> {
-    const { clock, settings } = this.#options
+    const { clock } = this.#options
     const { lake } = table
-    const plan = planCompaction(
-      await lake.liveFiles(),
-      { bytesMax: settings.compactionBytesMax, liveFilesMax: settings.liveFilesMax },
-      (day, files) => isClosed(lake, day, files, clock.nowMs()),
+    const plan = planCompaction(await lake.liveFiles(), this.#compactionPolicy(), (day, files) =>
+      isClosed(lake, day, files, clock.nowMs()),
     )
     return plan !== undefined && (await this.#compact(table, plan))
   }
 
-  async #compact(table: Committable, plan: CompactionPlan): Promise<boolean> {
+  async #compact(table: MaintainedTable, plan: CompactionPlan): Promise<boolean> {
     const { clock, files, logger, stream } = this.#options
     this.#duckdb ??= await this.#open()
     const { connection } = this.#duckdb
@@ -209,11 +310,20 @@ export class Maintenance {
 }
 
 interface TableState {
-  readonly table: Committable
+  readonly table: MaintainedTable
   readonly cleaner: Cleaner
   failure: Failure | null
   /** When snapshots were given up for the last time, monotonic milliseconds. */
   expiredAtMs: number
+}
+
+function busy({ lake }: MaintainedTable): QuestlogError {
+  return new QuestlogError(
+    'COMMIT_CONFLICT',
+    `${lake.namespace}.${lake.name} can't be changed now: its definition has changed, or a commit is to be tried again`,
+    { table: `${lake.namespace}.${lake.name}` },
+    { hint: 'try again; see `questlog ps`' },
+  )
 }
 
 export function policyOf(settings: Settings): SnapshotPolicy {

@@ -26,6 +26,12 @@ const handlers: RequestHandlers = {
   listTopics: async () => [],
   alterTopic: async ({ name }) => ({ id: 'i', name, partitions: 1, configs: {} }),
   deleteTopic: async () => null,
+  maintainTable: async () => ({
+    files: { before: 0, after: 0 },
+    snapshots: { before: 0, after: 0 },
+    removedFiles: 0,
+    waitingFiles: 0,
+  }),
   exportRows: async () => ({ rows: 0, folder: '', files: [] }),
 }
 

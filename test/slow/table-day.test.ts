@@ -7,7 +7,6 @@ import { resolveSettings } from '../../src/core/settings.ts'
 import { scanSql, writeDataFiles } from '../../src/lake/parquet.ts'
 import { createTable, type LakeTable } from '../../src/lake/table.ts'
 import { duckdbType, quoteName } from '../../src/plan/columns.ts'
-import type { Committable } from '../../src/stream/committer.ts'
 import { Maintenance } from '../../src/stream/maintenance.ts'
 import { createLake, plainColumns, readByIcebird, type LakeWithDuckdb } from '../lake/support.ts'
 
@@ -39,10 +38,9 @@ class Day {
   constructor(lake: LakeWithDuckdb, table: LakeTable) {
     this.lake = lake
     this.table = table
-    const committable = { lake: table } as Committable // the views are not part of this
     this.maintenance = new Maintenance({
       stream: {
-        committables: [committable],
+        committables: [{ lake: table }],
         changeFiles: async (_table, change) => {
           await change()
           return true
