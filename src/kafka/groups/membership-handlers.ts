@@ -1,6 +1,7 @@
 import { kafkaErrors } from '../error-codes.ts'
 import type { Handler } from '../handler.ts'
 import type { GroupCoordinator } from './coordinator.ts'
+import { syncRefusal } from './member.ts'
 
 /**
  * JoinGroup v0-9.
@@ -35,23 +36,27 @@ export function joinGroupHandler(coordinator: GroupCoordinator): Handler<'joinGr
   }
 }
 
-/** SyncGroup v0-5. Answers when the leader has sent the assignments. v5 checks protocol type and name (KIP-559). */
+/** SyncGroup v0-5. Answers when the leader has sent the assignments. v5 must name protocol type and name (KIP-559). */
 export function syncGroupHandler(coordinator: GroupCoordinator): Handler<'syncGroup'> {
   return {
     api: 'syncGroup',
     minVersion: 0,
     maxVersion: 5,
-    handle: (request) =>
-      coordinator.sync(request.groupId, {
+    async handle(request, { apiVersion }) {
+      const { protocolType, protocolName } = request
+      if (apiVersion >= 5 && (protocolType === null || protocolName === null))
+        return syncRefusal(kafkaErrors.inconsistentGroupProtocol)
+      return coordinator.sync(request.groupId, {
         memberId: request.memberId,
         groupInstanceId: request.groupInstanceId,
         generationId: request.generationId,
-        protocolType: request.protocolType,
-        protocolName: request.protocolName,
+        protocolType,
+        protocolName,
         assignments: new Map(
           request.assignments.map(({ memberId, assignment }) => [memberId, assignment]),
         ),
-      }),
+      })
+    },
   }
 }
 

@@ -20,7 +20,8 @@ async function withGroups() {
   const joined = await client.call('joinGroup', { ...member, groupId: 'busy', memberId: '' }, 3)
   const { memberId, generationId } = joined
   const assignments = [{ memberId, assignment: Buffer.from('all') }]
-  await client.call('syncGroup', { groupId: 'busy', memberId, generationId, assignments })
+  const claim = { groupId: 'busy', memberId, generationId }
+  await client.call('syncGroup', { ...claim, assignments }, 4)
   return { client, memberId }
 }
 

@@ -20,8 +20,10 @@ async function joinAlone(client: HandlerClient, groupId = 'g') {
   const joined = await client.call('joinGroup', { ...member, groupId, memberId })
   const { generationId } = joined
   const assignments = [{ memberId, assignment: Buffer.from('all of it') }]
-  const synced = await client.call('syncGroup', { groupId, memberId, generationId, assignments })
-  return { first, joined, synced, claim: { groupId, memberId, generationId } }
+  const named = { protocolType: 'consumer', protocolName: 'range' }
+  const claim = { groupId, memberId, generationId }
+  const synced = await client.call('syncGroup', { ...claim, ...named, assignments })
+  return { first, joined, synced, claim }
 }
 
 describe('a consumer', () => {
