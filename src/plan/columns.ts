@@ -67,58 +67,102 @@ export function quoteText(text: string): string {
   return `'${text.replaceAll("'", "''")}'`
 }
 
-const duckdbNames = {
-  string: 'VARCHAR',
-  boolean: 'BOOLEAN',
-  int: 'INTEGER',
-  long: 'BIGINT',
-  double: 'DOUBLE',
-  date: 'DATE',
-  timestamp: 'TIMESTAMP',
-  timestamptz: 'TIMESTAMP WITH TIME ZONE',
-  uuid: 'VARCHAR', // the widest engine support; the lake declares it as string too
-  binary: 'BLOB',
-} as const
+/** Whose name of a type. */
+export type TypeDialect = 'duckdb' | 'iceberg' | 'hive' | 'spark' | 'trino'
 
-/** DuckDB's name of a type, nested types included. */
-export function duckdbType(type: ColumnType): string {
+type PlainKind = Exclude<ColumnType['kind'], 'decimal' | 'list' | 'map' | 'struct'>
+
+/**
+ * The map of types. A `timestamptz` is an instant: Hive, which has none for Parquet files, and Spark call it timestamp and show it in the session's time zone.
+ * A `uuid` is text everywhere: not every engine that reads Iceberg reads its uuid.
+ */
+const plainNames: Readonly<Record<PlainKind, Readonly<Record<TypeDialect, string>>>> = {
+  string: named('VARCHAR', 'string', 'string', 'string', 'varchar'),
+  boolean: named('BOOLEAN', 'boolean', 'boolean', 'boolean', 'boolean'),
+  int: named('INTEGER', 'int', 'int', 'int', 'integer'),
+  long: named('BIGINT', 'long', 'bigint', 'bigint', 'bigint'),
+  double: named('DOUBLE', 'double', 'double', 'double', 'double'),
+  date: named('DATE', 'date', 'date', 'date', 'date'),
+  timestamp: named('TIMESTAMP', 'timestamp', 'timestamp', 'timestamp_ntz', 'timestamp(6)'),
+  timestamptz: named(
+    'TIMESTAMP WITH TIME ZONE',
+    'timestamptz',
+    'timestamp',
+    'timestamp',
+    'timestamp(6) with time zone',
+  ),
+  uuid: named('VARCHAR', 'string', 'string', 'string', 'varchar'),
+  binary: named('BLOB', 'binary', 'binary', 'binary', 'varbinary'),
+}
+
+function named(duckdb: string, iceberg: string, hive: string, spark: string, trino: string) {
+  return { duckdb, iceberg, hive, spark, trino }
+}
+
+/** An engine's name of a type, nested types included, as its SQL takes it (Iceberg's as its specification writes it). */
+export function typeName(type: ColumnType, dialect: TypeDialect): string {
+  const inner = (part: ColumnType) => typeName(part, dialect)
+  const text = plainNames.string[dialect]
   switch (type.kind) {
-    case 'decimal':
-      return `DECIMAL(${type.precision},${type.scale})`
-    case 'list':
-      return `${duckdbType(type.element)}[]`
-    case 'map':
-      return `MAP(VARCHAR, ${duckdbType(type.value)})`
+    case 'decimal': {
+      const { precision, scale } = type
+      if (dialect === 'iceberg') return `decimal(${precision}, ${scale})`
+      return `${dialect === 'duckdb' ? 'DECIMAL' : 'decimal'}(${precision},${scale})`
+    }
+    case 'list': {
+      const element = inner(type.element)
+      if (dialect === 'duckdb') return `${element}[]`
+      if (dialect === 'trino') return `array(${element})`
+      return dialect === 'iceberg' ? `list<${element}>` : `array<${element}>`
+    }
+    case 'map': {
+      const value = inner(type.value)
+      if (dialect === 'duckdb') return `MAP(${text}, ${value})`
+      if (dialect === 'trino') return `map(${text}, ${value})`
+      return dialect === 'iceberg' ? `map<${text}, ${value}>` : `map<${text},${value}>`
+    }
     case 'struct':
-      return `STRUCT(${type.fields.map((field) => `${quoteName(field.name)} ${duckdbType(field.type)}`).join(', ')})`
+      return structName(type.fields, dialect)
     default:
-      return duckdbNames[type.kind]
+      return plainNames[type.kind][dialect]
   }
 }
 
-const icebergNames = {
-  string: 'string',
-  boolean: 'boolean',
-  int: 'int',
-  long: 'long',
-  double: 'double',
-  date: 'date',
-  timestamp: 'timestamp',
-  timestamptz: 'timestamptz',
-  uuid: 'string',
-  binary: 'binary',
-} as const
+function structName(fields: readonly Column[], dialect: TypeDialect): string {
+  const list = (separator: string, nameOf: (name: string) => string, between: string) =>
+    fields
+      .map(({ name, type }) => `${nameOf(name)}${separator}${typeName(type, dialect)}`)
+      .join(between)
+  switch (dialect) {
+    case 'duckdb':
+      return `STRUCT(${list(' ', quoteName, ', ')})`
+    case 'iceberg':
+      return `struct<${list(': ', (name) => name, ', ')}>`
+    case 'trino':
+      return `row(${list(' ', quoteIfNeeded, ', ')})`
+    default:
+      return `struct<${list(':', backquoteIfNeeded, ',')}>`
+  }
+}
+
+const plainName = /^[a-z_][a-z0-9_]*$/
+
+function quoteIfNeeded(name: string): string {
+  return plainName.test(name.toLowerCase()) ? name.toLowerCase() : quoteName(name.toLowerCase())
+}
+
+function backquoteIfNeeded(name: string): string {
+  return plainName.test(name.toLowerCase()) ? name : `\`${name.replaceAll('`', '``')}\``
+}
+
+/** DuckDB's name of a type, nested types included. */
+export function duckdbType(type: ColumnType): string {
+  return typeName(type, 'duckdb')
+}
 
 /** Iceberg's name of a primitive type (spec, "Primitive Types"). Nested types need field ids and are built by lake/schema. */
 export function icebergPrimitive(type: ColumnType): string {
-  switch (type.kind) {
-    case 'decimal':
-      return `decimal(${type.precision}, ${type.scale})`
-    case 'list':
-    case 'map':
-    case 'struct':
-      throw new TypeError(`${type.kind} is not a primitive type`)
-    default:
-      return icebergNames[type.kind]
-  }
+  if (type.kind === 'list' || type.kind === 'map' || type.kind === 'struct')
+    throw new TypeError(`${type.kind} is not a primitive type`)
+  return typeName(type, 'iceberg')
 }
