@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import type { Clock } from '../core/clock.ts'
 import { QuestlogError, systemErrorCode } from '../core/errors.ts'
@@ -25,6 +26,8 @@ import type {
 } from './record.ts'
 import { recoverPartition, type RecoveredPartition } from './recovery.ts'
 import { checkTopic, type TopicSpec } from './topic.ts'
+import { withConfigs, withDeclared, withPartitions } from './topic-changes.ts'
+import { removeIndexes, removeTopicFolders } from './topic-removal.ts'
 import { logPartitionsMax, uuidFrom, WatermarkReader, WatermarkWriter } from './watermark.ts'
 
 export interface EventLogOptions {
@@ -129,7 +132,7 @@ const unusableCodes = new Set(['EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'ENOSPC'])
 
 interface LiveTopic {
   topic: StoredTopic
-  readonly partitions: readonly Partition[]
+  partitions: readonly Partition[]
   /** The partition that records without a key go to until its next commit begins. */
   sticky: number
 }
@@ -176,6 +179,10 @@ class OpenLog implements EventLog {
     const watermark = new WatermarkWriter(files.openShared(path, 'write'), incarnation)
     const log = new OpenLog(options, random, incarnation, meta, watermark)
     try {
+      for (const { name } of meta.deleted()) {
+        await removeTopicFolders(files, folder, name)
+        meta.gone(name)
+      }
       for (const topic of meta.topics()) await log.#openTopic(topic, published)
       watermark.publish()
     } catch (error) {
@@ -202,7 +209,10 @@ class OpenLog implements EventLog {
   async #createTopic({ name, partitions, configs = {} }: TopicSpec): Promise<Topic> {
     if (this.#closing) throw shuttingDown()
     checkTopic({ name, partitions, configs })
-    this.#checkTaken(name, partitions)
+    this.#checkTaken(name)
+    this.#checkRoom(name, partitions)
+    // What a failed removal has left is not to become the new topic's.
+    if (this.#meta.deleted().some((topic) => topic.name === name)) await this.#removeFolders(name)
     // An entry without a live topic is what a failed creation left: the same id goes on.
     const id = this.#meta.topic(name)?.id ?? uuidFrom(this.#random(16))
     const createdAtMs = this.#options.clock.nowMs()
@@ -214,33 +224,15 @@ class OpenLog implements EventLog {
   }
 
   declareConfigs(name: string, configs: Readonly<Record<string, string>>): Promise<void> {
-    const changed = this.#creating.then(() => this.#declareConfigs(name, configs))
-    this.#creating = changed.catch(() => {})
-    return changed
+    return this.#change(name, (live) => this.#declareConfigs(live, configs))
   }
 
-  async #declareConfigs(name: string, declared: Readonly<Record<string, string>>): Promise<void> {
-    if (this.#closing) throw shuttingDown()
-    const live = this.#live.get(name)
-    if (live === undefined) throw unknownTopic(name)
-    checkTopic({ name, partitions: live.topic.partitions, configs: declared })
-    const names = Object.keys(declared)
-    const own = Object.entries(live.topic.configs).filter(
-      ([config]) => !(live.topic.declared ?? []).includes(config),
-    )
-    const topic: StoredTopic = {
-      ...live.topic,
-      configs: { ...Object.fromEntries(own), ...declared },
-      declared: names,
-    }
-    const isSame = isDeepStrictEqual(
-      [topic.configs, names],
-      [live.topic.configs, live.topic.declared ?? []],
-    )
-    if (isSame) return
-    await this.#meta.put(topic)
-    live.topic = topic
-    for (const partition of live.partitions) partition.configure(topic)
+  async #declareConfigs(
+    live: LiveTopic,
+    declared: Readonly<Record<string, string>>,
+  ): Promise<void> {
+    const topic = withDeclared(live.topic, declared)
+    if (!isDeepStrictEqual(topic, { declared: [], ...live.topic })) await this.#store(live, topic)
   }
 
   retentionDue(): readonly RetentionDue[] {
@@ -266,12 +258,10 @@ class OpenLog implements EventLog {
     return count
   }
 
-  #checkTaken(name: string, partitions: number): void {
+  #checkTaken(name: string): void {
     if (this.#live.has(name))
       throw new QuestlogError('TOPIC_EXISTS', `topic ${name} exists`, { topic: name })
-    let total = partitions
     for (const { topic } of this.#live.values()) {
-      total += topic.partitions
       // On file systems that ignore case they would share a folder.
       if (topic.name.toLowerCase() === name.toLowerCase())
         throw new QuestlogError(
@@ -281,43 +271,60 @@ class OpenLog implements EventLog {
           { hint: 'choose another name' },
         )
     }
+  }
+
+  #checkRoom(name: string, more: number): void {
+    let total = more
+    for (const { topic } of this.#live.values()) total += topic.partitions
     if (total > logPartitionsMax)
       throw new QuestlogError(
         'TOPIC_INVALID',
-        `the log can hold ${logPartitionsMax} partitions; with topic ${name} it would have ${total}`,
-        { topic: name, partitions },
+        `the log can hold ${logPartitionsMax} partitions; with those of topic ${name} it would have ${total}`,
+        { topic: name, partitions: more },
         { hint: 'use fewer partitions' },
       )
   }
 
   async #openTopic(topic: StoredTopic, published: Watermark | undefined): Promise<void> {
+    const live: LiveTopic = { topic, sticky: 0, partitions: [] }
+    await this.#openPartitions(live, topic.partitions, published)
+    this.#live.set(topic.name, live)
+  }
+
+  /** Opens the partitions of a topic that are not open yet, up to so many; none when one can't be opened. */
+  async #openPartitions(
+    live: LiveTopic,
+    total: number,
+    published: Watermark | undefined,
+  ): Promise<void> {
+    const { topic } = live
+    const first = live.partitions.length
     const recovered: RecoveredPartition[] = []
     try {
-      for (let partition = 0; partition < topic.partitions; partition++)
+      for (let partition = first; partition < total; partition++)
         recovered.push(await this.#recover(topic, partition, published))
     } catch (error) {
       for (const { active } of recovered) await active.file.close()
       throw error
     }
-    const live: LiveTopic = {
-      topic,
-      sticky: 0,
-      partitions: recovered.map((found, partition) => {
-        const onCommit = () => {
-          if (live.sticky === partition) live.sticky = (partition + 1) % topic.partitions
-        }
-        const publish = (watermark: PartitionWatermark) => {
-          this.#watermark.set(watermark)
-          this.#watermark.publish()
-          this.#advanced(topic.name, partition)
-        }
-        const folder = partitionFolder(this.#options.folder, topic.name, partition)
-        const own = { topic, partition, folder, onCommit, publish }
-        return new Partition({ ...this.#options, ...own }, found)
-      }),
+    const opened = recovered.map((found, index) => this.#openPartition(live, first + index, found))
+    for (const partition of opened) this.#watermark.set(partition.watermark())
+    live.partitions = [...live.partitions, ...opened]
+  }
+
+  #openPartition(live: LiveTopic, partition: number, recovered: RecoveredPartition): Partition {
+    const { topic } = live
+    const onCommit = () => {
+      if (live.sticky === partition) live.sticky = (partition + 1) % live.partitions.length
     }
-    for (const partition of live.partitions) this.#watermark.set(partition.watermark())
-    this.#live.set(topic.name, live)
+    const publish = (watermark: PartitionWatermark) => {
+      this.#watermark.set(watermark)
+      this.#watermark.publish()
+      this.#advanced(topic.name, partition)
+    }
+    const folder = partitionFolder(this.#options.folder, topic.name, partition)
+    const own = { topic, partition, folder, onCommit, publish }
+    return new Partition({ ...this.#options, ...own }, recovered)
   }
 
   #recover(
@@ -405,16 +412,92 @@ class OpenLog implements EventLog {
     for (const { listener } of this.#listeners) listener(topic, partition)
   }
 
-  async addPartitions(): Promise<Topic> {
-    throw notYet()
+  addPartitions(name: string, total: number): Promise<Topic> {
+    return this.#change(name, (live) => this.#addPartitions(live, total))
   }
 
-  async setConfigs(): Promise<Topic> {
-    throw notYet()
+  async #addPartitions(live: LiveTopic, total: number): Promise<Topic> {
+    const topic = withPartitions(live.topic, total)
+    this.#checkRoom(topic.name, total - live.topic.partitions)
+    await this.#meta.put(topic)
+    await this.#openPartitions(live, total, undefined)
+    live.topic = topic
+    this.#watermark.publish()
+    return topic
   }
 
-  async deleteTopic(): Promise<void> {
-    throw notYet()
+  setConfigs(name: string, changes: ReadonlyMap<string, string | null>): Promise<Topic> {
+    return this.#change(name, (live) => this.#setConfigs(live, changes))
+  }
+
+  async #setConfigs(live: LiveTopic, changes: ReadonlyMap<string, string | null>): Promise<Topic> {
+    const topic = withConfigs(live.topic, changes)
+    if (!isDeepStrictEqual(topic, live.topic)) await this.#store(live, topic)
+    return topic
+  }
+
+  async #store(live: LiveTopic, topic: StoredTopic): Promise<void> {
+    await this.#meta.put(topic)
+    live.topic = topic
+    for (const partition of live.partitions) partition.configure(topic)
+  }
+
+  deleteTopic(name: string): Promise<void> {
+    return this.#change(name, (live) => this.#deleteTopic(live))
+  }
+
+  async #deleteTopic(live: LiveTopic): Promise<void> {
+    const { name, id } = live.topic
+    await this.#forgetTopic(live)
+    this.#live.delete(name)
+    // What is on its way to the disk is finished first.
+    await Promise.allSettled(live.partitions.map((partition) => partition.close()))
+    this.#watermark.remove(id)
+    this.#watermark.publish()
+    for (const partition of live.partitions.keys()) this.#advanced(name, partition)
+    const { logger } = this.#options
+    logger.info('topic deleted', { topic: name, topicId: id })
+    await this.#removeFolders(name).catch((error: unknown) =>
+      logger.warn('files of a deleted topic are left; the next start removes them', {
+        topic: name,
+        error,
+      }),
+    )
+  }
+
+  /** Durable: from here on the topic is deleted, whenever its files go. */
+  async #forgetTopic({ topic }: LiveTopic): Promise<void> {
+    try {
+      await this.#meta.remove(topic)
+    } catch (error) {
+      if (!(error instanceof QuestlogError) || error.code !== 'OVERLOADED') throw error
+      // The disk is full: the indexes of what goes make the room.
+      for (let partition = 0; partition < topic.partitions; partition++) {
+        const folder = partitionFolder(this.#options.folder, topic.name, partition)
+        await removeIndexes(this.#options.files, folder)
+      }
+      await this.#meta.remove(topic)
+    }
+  }
+
+  async #removeFolders(name: string): Promise<void> {
+    const { files, folder } = this.#options
+    for (const each of await files.list(folder))
+      if (topicOfFolder(each) === name) await this.#segments.forget(join(folder, each))
+    await removeTopicFolders(files, folder, name)
+    this.#meta.gone(name)
+  }
+
+  /** Does work on a topic, one piece at a time. TOPIC_UNKNOWN, SHUTTING_DOWN. */
+  #change<T>(name: string, work: (live: LiveTopic) => Promise<T>): Promise<T> {
+    const changed = this.#creating.then(() => {
+      if (this.#closing) throw shuttingDown()
+      const live = this.#live.get(name)
+      if (live === undefined) throw unknownTopic(name)
+      return work(live)
+    })
+    this.#creating = changed.catch(() => {})
+    return changed
   }
 
   async deleteRecords(): Promise<number> {

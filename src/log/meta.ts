@@ -8,7 +8,9 @@ import type { Topic } from './record.ts'
 
 // docs/internals/log-format.md, "Meta file": magic 4 · version 4, then entries: length 4 · CRC-32C of the payload 4 · payload (JSON).
 const magicText = 'QLMT'
-const currentVersion = 1
+const currentVersion = 2
+/** Version 1 could not say that a topic was deleted. */
+const firstVersion = 1
 const fileHeaderBytes = 8
 const entryHeaderBytes = 8
 
@@ -19,10 +21,23 @@ export interface StoredTopic extends Topic {
   readonly declared?: readonly string[]
 }
 
+/** A topic that is no more. A new one may have its name, never its id. */
+export interface DeletedTopic {
+  readonly id: string
+  readonly name: string
+}
+
+interface MetaEntry {
+  readonly topic?: StoredTopic
+  readonly deleted?: DeletedTopic
+}
+
 /** What the bytes of a meta file say. */
 export interface MetaContents {
   /** The newest entry of each topic, in the order in which they were created. */
   readonly topics: readonly StoredTopic[]
+  /** Topics that were deleted, and of which folders may still be there. */
+  readonly deleted: readonly DeletedTopic[]
   /** Bytes up to the end of the last good entry. */
   readonly goodBytes: number
 }
@@ -35,17 +50,25 @@ export function decodeMeta(bytes: Buffer, path: string): MetaContents {
   if (bytes.length < fileHeaderBytes || bytes.toString('latin1', 0, 4) !== magicText)
     throw damagedMeta(path, 0, 'the header is bad')
   const version = bytes.readUInt32BE(4)
-  if (version !== currentVersion) throw unknownFormat(path, version)
+  if (version !== currentVersion && version !== firstVersion) throw unknownFormat(path, version)
   const topics = new Map<string, StoredTopic>()
+  const deleted = new Map<string, DeletedTopic>()
   let at = fileHeaderBytes
   for (let payload = entryAt(bytes, at); payload !== undefined; payload = entryAt(bytes, at)) {
-    const topic = parseTopic(payload, path)
-    topics.set(topic.id, topic)
+    const entry = parseEntry(payload, path)
+    if (entry.topic !== undefined) {
+      topics.set(entry.topic.id, entry.topic)
+      deleted.delete(entry.topic.name)
+    }
+    if (entry.deleted !== undefined) {
+      topics.delete(entry.deleted.id)
+      deleted.set(entry.deleted.name, entry.deleted)
+    }
     at += entryHeaderBytes + payload.length
   }
   for (let next = at + 1; next < bytes.length; next++)
     if (entryAt(bytes, next) !== undefined) throw damagedMeta(path, at, 'an entry is bad')
-  return { topics: [...topics.values()], goodBytes: at }
+  return { topics: [...topics.values()], deleted: [...deleted.values()], goodBytes: at }
 }
 
 function entryAt(bytes: Buffer, at: number): Buffer | undefined {
@@ -57,13 +80,13 @@ function entryAt(bytes: Buffer, at: number): Buffer | undefined {
   return crc32c(payload) === bytes.readUInt32BE(at + 4) ? payload : undefined
 }
 
-function parseTopic(payload: Buffer, path: string): StoredTopic {
-  const entry = JSON.parse(payload.toString('utf8')) as { topic?: StoredTopic } // the CRC is right: we wrote it
-  if (entry.topic === undefined)
+function parseEntry(payload: Buffer, path: string): MetaEntry {
+  const entry = JSON.parse(payload.toString('utf8')) as MetaEntry // the CRC is right: we wrote it
+  if (entry.topic === undefined && entry.deleted === undefined)
     throw new QuestlogError('FORMAT_UNKNOWN', `${path} has an entry of an unknown kind`, {
       file: path,
     })
-  return entry.topic
+  return entry
 }
 
 function damagedMeta(path: string, position: number, reason: string): QuestlogError {
@@ -75,15 +98,15 @@ function damagedMeta(path: string, position: number, reason: string): QuestlogEr
   )
 }
 
-function encodeMeta(topics: readonly StoredTopic[]): Buffer {
+function encodeMeta(entries: readonly MetaEntry[]): Buffer {
   const header = Buffer.alloc(fileHeaderBytes)
   header.write(magicText, 0, 'latin1')
   header.writeUInt32BE(currentVersion, 4)
-  return Buffer.concat([header, ...topics.map(encodeEntry)])
+  return Buffer.concat([header, ...entries.map(encodeEntry)])
 }
 
-function encodeEntry(topic: StoredTopic): Buffer {
-  const payload = Buffer.from(JSON.stringify({ topic }))
+function encodeEntry(entry: MetaEntry): Buffer {
+  const payload = Buffer.from(JSON.stringify(entry))
   const header = Buffer.alloc(entryHeaderBytes)
   header.writeUInt32BE(payload.length, 0)
   header.writeUInt32BE(crc32c(payload), 4)
@@ -92,7 +115,11 @@ function encodeEntry(topic: StoredTopic): Buffer {
 
 /** Writes the file anew, short and whole: what the last run wrote without being sure of it is now on the disk. On a full disk it stays as it is. */
 async function rewrite(files: Files, path: string, contents: MetaContents): Promise<MetaContents> {
-  const bytes = encodeMeta(contents.topics)
+  const { topics, deleted } = contents
+  const bytes = encodeMeta([
+    ...deleted.map((each) => ({ deleted: each })), // first: a topic of the same name is a later one
+    ...topics.map((topic) => ({ topic })),
+  ])
   try {
     await replaceFile(files, path, bytes)
     return { ...contents, goodBytes: bytes.length }
@@ -106,6 +133,7 @@ async function rewrite(files: Files, path: string, contents: MetaContents): Prom
 export class MetaFile {
   readonly #file: AppendFile
   readonly #topics = new Map<string, StoredTopic>()
+  readonly #deleted: Map<string, DeletedTopic>
   #goodBytes: number
   #offline: string | null = null
 
@@ -113,6 +141,7 @@ export class MetaFile {
     this.#file = file
     this.#goodBytes = contents.goodBytes
     for (const topic of contents.topics) this.#topics.set(topic.name, topic)
+    this.#deleted = new Map(contents.deleted.map((topic) => [topic.name, topic]))
   }
 
   /** Opens the file, creates it if it is missing, cuts a torn end off. LOG_DAMAGED when `folders` (of partitions) hold one of a topic that the file does not know. */
@@ -124,11 +153,13 @@ export class MetaFile {
       await replaceFile(files, path, encodeMeta([]))
     }
     let contents = decodeMeta(await files.readAll(path), path)
-    const known = new Set(contents.topics.map((topic) => topic.name))
+    const present = new Set(folders.map((folder) => topicOfFolder(folder) ?? ''))
+    const deleted = contents.deleted.filter(({ name }) => present.has(name))
+    const known = new Set([...contents.topics, ...deleted].map((topic) => topic.name))
     const orphan = folders.find((folder) => !known.has(topicOfFolder(folder) ?? ''))
     if (orphan !== undefined)
       throw damagedMeta(path, contents.goodBytes, `no entry names the topic of folder ${orphan}`)
-    contents = await rewrite(files, path, contents)
+    contents = await rewrite(files, path, { ...contents, deleted })
     const file = await files.openAppend(path)
     if (file.size > contents.goodBytes) await file.truncate(contents.goodBytes)
     else await file.sync()
@@ -145,14 +176,36 @@ export class MetaFile {
     return this.#topics.get(name)
   }
 
+  /** Deleted topics of which folders may still be there. */
+  deleted(): readonly DeletedTopic[] {
+    return [...this.#deleted.values()]
+  }
+
+  /** Notes that nothing of a deleted topic is left. */
+  gone(name: string): void {
+    this.#deleted.delete(name)
+  }
+
   /** Keeps a topic, durably; the newest entry of an id counts. OVERLOADED when the disk is full, OUTCOME_UNKNOWN when the sync failed; then nothing more is taken until the next start. */
   async put(topic: StoredTopic): Promise<void> {
+    await this.#append({ topic })
+    this.#topics.set(topic.name, topic)
+  }
+
+  /** Deletes a topic, durably; errors as of `put`. */
+  async remove({ id, name }: DeletedTopic): Promise<void> {
+    await this.#append({ deleted: { id, name } })
+    this.#topics.delete(name)
+    this.#deleted.set(name, { id, name })
+  }
+
+  async #append(change: MetaEntry): Promise<void> {
     const path = this.#file.path
     if (this.#offline !== null)
       throw new QuestlogError('PARTITION_OFFLINE', `${path} is offline: ${this.#offline}`, {
         file: path,
       })
-    const entry = encodeEntry(topic)
+    const entry = encodeEntry(change)
     try {
       await this.#file.append(entry)
       await this.#file.sync()
@@ -160,7 +213,6 @@ export class MetaFile {
       throw await this.#giveUp(error)
     }
     this.#goodBytes += entry.length
-    this.#topics.set(topic.name, topic)
   }
 
   /** Takes an entry back that is not known to be durable. */

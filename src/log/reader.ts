@@ -62,7 +62,9 @@ export class LogReader {
   readonly #segments: OpenSegments
   readonly #bases = new Map<string, readonly number[]>()
   readonly #aborted: AbortedLookup
-  #meta: { bytes: number; topics: readonly Topic[] } = { bytes: 0, topics: [] }
+  #meta: { key: string; topics: readonly Topic[] } = { key: '', topics: [] }
+  /** The topic whose partition was last read in a folder: one that was deleted may have left its name to another. */
+  readonly #owners = new Map<string, string>()
 
   /** `folder` is `<data>/log`. */
   constructor(files: Files, folder: string) {
@@ -78,9 +80,11 @@ export class LogReader {
   async topics(): Promise<readonly Topic[]> {
     const path = metaPath(this.#folder)
     const bytes = (await this.#files.sizeOf(path)) ?? 0
-    if (bytes !== this.#meta.bytes) {
-      const contents = await this.#files.readAll(path)
-      this.#meta = { bytes: contents.length, topics: decodeMeta(contents, path).topics }
+    if (bytes === 0) return []
+    const key = `${bytes} ${await this.#files.modifiedMs(path)}`
+    if (key !== this.#meta.key) {
+      const { topics } = decodeMeta(await this.#files.readAll(path), path)
+      this.#meta = { key, topics }
     }
     return this.#meta.topics
   }
@@ -182,19 +186,25 @@ export class LogReader {
     if (offset === upTo.visibleOffset) return undefined
     const folder = partitionFolder(this.#folder, topic.name, partition)
     const search: Search = { topic: topic.name, folder, offset, upTo, maxBytes }
+    if ((this.#owners.get(folder) ?? topic.id) !== topic.id) await this.#forget(folder)
+    this.#owners.set(folder, topic.id)
     try {
       return await this.#search(search)
     } catch {
-      this.#bases.delete(folder)
-      await this.#segments.forget(folder)
+      await this.#forget(folder)
       return this.#search(search).catch((error: unknown) => {
-        // Removed while it was being opened: the watermark says so before the file goes.
+        // Removed while it was being opened, or its topic was: the watermark says so before the file goes.
         const now = this.#watermark
           .read()
           ?.partitions.find((each) => each.topicId === topic.id && each.partition === partition)
-        throw now !== undefined && now.startOffset > offset ? removedOffset(search) : error
+        throw now === undefined || now.startOffset > offset ? removedOffset(search) : error
       })
     }
+  }
+
+  async #forget(folder: string): Promise<void> {
+    this.#bases.delete(folder)
+    await this.#segments.forget(folder)
   }
 
   async #search(search: Search): Promise<LocatedSlice | undefined> {
@@ -254,7 +264,7 @@ function outOfRange(topic: string, partition: number, offset: number, why: strin
 }
 
 function removedOffset({ topic, upTo, offset }: Search): QuestlogError {
-  return outOfRange(topic, upTo.partition, offset, 'begins later since retention moved its start')
+  return outOfRange(topic, upTo.partition, offset, 'begins later by now, or is gone')
 }
 
 /** Batches of one segment from the offset on; none when the segment ends before it. */

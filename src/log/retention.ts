@@ -9,8 +9,9 @@ export interface RetentionLimits {
   readonly bytes: number | null
 }
 
-/** The limits in a topic's configs: none is no limit, and so is -1. */
+/** The limits in a topic's configs: none is no limit, and so is -1. Without `delete` in `cleanup.policy` there are none: what is only to be compacted is kept as it is. */
 export function retentionLimits(configs: Readonly<Record<string, string>>): RetentionLimits {
+  if (configs['cleanup.policy'] === 'compact') return { ageMs: null, bytes: null }
   const limit = (text = '-1') => (Number(text) < 0 ? null : Number(text))
   return { ageMs: limit(configs['retention.ms']), bytes: limit(configs['retention.bytes']) }
 }

@@ -66,6 +66,21 @@ export class WatermarkWriter {
     return slot
   }
 
+  /** Takes the entries of a topic out. Readers see it after `publish`. */
+  remove(topicId: string): void {
+    for (const [key, slot] of this.#slots) {
+      if (!key.startsWith(`${topicId}/`)) continue
+      // The last entry takes its place.
+      const last = this.#slots.size - 1
+      const lastAt = headerBytes + last * entryBytes
+      this.#bytes.copyWithin(headerBytes + slot * entryBytes, lastAt, lastAt + entryBytes)
+      for (const [other, at] of this.#slots) if (at === last) this.#slots.set(other, slot)
+      this.#slots.delete(key)
+      this.#bytes = this.#bytes.subarray(0, lastAt + crcBytes)
+      this.#bytes.writeUInt32BE(last, 32)
+    }
+  }
+
   /** Writes the file: readers see every entry as it is now. */
   publish(): void {
     this.#sequence++

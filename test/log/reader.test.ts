@@ -262,6 +262,7 @@ function methodsOf(files: SimulatedFiles) {
     makeFolder: files.makeFolder.bind(files),
     list: files.list.bind(files),
     sizeOf: files.sizeOf.bind(files),
+    removeFolder: files.removeFolder.bind(files),
     modifiedMs: files.modifiedMs.bind(files),
     freeBytes: files.freeBytes.bind(files),
   }

@@ -255,8 +255,9 @@ describe('topics', () => {
     for (const configs of [
       { 'max.message.bytes': 'many' },
       { 'max.message.bytes': '-1' },
-      { 'cleanup.policy': 'compact' },
-      { 'min.insync.replicas': '1' },
+      { 'cleanup.policy': 'keep' },
+      { 'min.insync.replicas': '2' },
+      { 'nosuch.config': '1' },
       { constructor: 'x' },
     ])
       expect(await create('other', 1, configs)).toBe('TOPIC_CONFIG_INVALID')
@@ -297,8 +298,13 @@ describe('topics', () => {
   test('a file of a later version is refused, not guessed at', async () => {
     const files = await tenBatches()
     const meta = await files.readAll(`${logFolder}/meta`)
-    meta.writeUInt32BE(2, 4)
+    meta.writeUInt32BE(3, 4)
     files.overwrite(`${logFolder}/meta`, meta)
     expect((await failure(openLog(files))).code).toBe('FORMAT_UNKNOWN')
+    meta.writeUInt32BE(1, 4) // the version before
+    files.overwrite(`${logFolder}/meta`, meta)
+    const log = await openLog(files)
+    expect(log.topic('events')?.partitions).toBe(1)
+    await log.close()
   })
 })
