@@ -29,8 +29,8 @@ export interface ClientBatchRules {
 /** Makes the error that refuses a request. */
 export type Refusal = (code: ErrorCode, message: string) => Error
 
-const magicOffset = 16
-const magicMin = 2
+const formatAt = 16
+const formatMin = 2
 /** `log.message.timestamp.after.max.ms` of Kafka. */
 const aheadMaxMs = 3_600_000
 const codecMax = 4
@@ -70,12 +70,12 @@ function cutBatch(
   refusal: Refusal,
 ): Buffer {
   const left = records.length - at
-  const magic = left > magicOffset ? records.readInt8(at + magicOffset) : magicMin
-  if (magic >= 0 && magic < magicMin)
+  const magic = left > formatAt ? records.readInt8(at + formatAt) : formatMin
+  if (magic >= 0 && magic < formatMin)
     throw refusal('MESSAGE_FORMAT_OLD', `message format ${magic} is not kept`)
   if (left < batchOverheadBytes)
     throw malformed(refusal, `${left} bytes are less than a batch has at least`)
-  if (magic !== magicMin) throw malformed(refusal, `there is no magic ${magic}`)
+  if (magic !== formatMin) throw malformed(refusal, `there is no magic ${magic}`)
   const size = batchBytesAt(records, at)
   if (size === undefined || size > left)
     throw malformed(
