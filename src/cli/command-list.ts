@@ -140,6 +140,41 @@ export const commandGroups: readonly CommandGroup[] = [
     ],
   },
   {
+    title: 'Tables',
+    rows: [
+      row(
+        'tables list',
+        'the tables: rows, files, snapshots',
+        async () => (await import('./commands/tables-list.ts')).tablesListCommand,
+      ),
+      row(
+        'tables describe',
+        'columns and types of a table; -o spark for the tree of printSchema()',
+        async () => (await import('./commands/tables-describe.ts')).tablesDescribeCommand,
+      ),
+      row(
+        'tables files',
+        'the data files of a table',
+        async () => (await import('./commands/tables-files.ts')).tablesFilesCommand,
+      ),
+      row(
+        'tables snapshots',
+        'the snapshots that can be read',
+        async () => (await import('./commands/tables-snapshots.ts')).tablesSnapshotsCommand,
+      ),
+      row(
+        'tables compact',
+        'merge the data files of a table',
+        async () => (await import('./commands/tables-compact.ts')).tablesCompactCommand,
+      ),
+      row(
+        'tables expire',
+        'give up old snapshots, and remove what only they need',
+        async () => (await import('./commands/tables-expire.ts')).tablesExpireCommand,
+      ),
+    ],
+  },
+  {
     title: 'Keep',
     rows: [
       row(

@@ -1,0 +1,19 @@
+import { defineCommand } from 'citty'
+import { exitCodes, printLine } from '../output.ts'
+import { counted, tableArgument, tablesArguments, workOnTable } from '../tables.ts'
+
+export const tablesCompactCommand = defineCommand({
+  args: { table: tableArgument, ...tablesArguments },
+  async run({ args }) {
+    const { files } = await workOnTable(args.data, args.table, (name) => ({
+      ...name,
+      work: 'compact',
+    }))
+    printLine(
+      files.before === files.after
+        ? `${args.table}: ${counted(files.after, 'file')}, nothing to merge`
+        : `${args.table}: ${counted(files.before, 'file')} → ${files.after}`,
+    )
+    return exitCodes.ok
+  },
+})
