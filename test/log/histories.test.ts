@@ -5,6 +5,7 @@ import type { EventLog } from '../../src/log/event-log.ts'
 import { seededRandom, type Random } from '../support/random.ts'
 import { SimulatedFiles } from '../support/simulated-files.ts'
 import { SimulatedClock } from '../support/simulated-clock.ts'
+import { clientBatch } from './client-batch.ts'
 import { createEvents, openLog, readAll, record } from './support.ts'
 
 /** One seeded life of a log: appends by many clients at once, stops at any file operation, restarts. Checks after each restart. */
@@ -90,14 +91,29 @@ class History {
   async #append(log: EventLog): Promise<void> {
     const values = Array.from({ length: 1 + this.random.below(4) }, () => this.#value())
     for (const value of values) this.sent.add(value)
-    const key = this.random.chance(0.5) ? null : Buffer.from(String(this.random.below(9)))
     try {
-      const { partition, baseOffset } = await log.append('events', key, values.map(record))
+      const { partition, baseOffset } = await this.#appendAs(log, values)
       for (const [index, value] of values.entries())
         this.acknowledged.set(value, { partition, offset: baseOffset + index })
     } catch (error) {
       if (!(error instanceof QuestlogError)) throw error
     }
+  }
+
+  /** As the collector does, or as a Kafka client does. */
+  async #appendAs(
+    log: EventLog,
+    values: readonly string[],
+  ): Promise<{ partition: number; baseOffset: number }> {
+    if (this.random.chance(0.6)) {
+      const key = this.random.chance(0.5) ? null : Buffer.from(String(this.random.below(9)))
+      return log.append('events', key, values.map(record))
+    }
+    const partition = this.random.below(this.partitions)
+    const isGzipped = this.random.chance(0.3)
+    const records = clientBatch({ values, timestampMs: this.clock.nowMs(), isGzipped })
+    const { baseOffset } = await log.appendBatches('events', partition, records, 'acknowledged')
+    return { partition, baseOffset }
   }
 
   #value(): string {

@@ -1,7 +1,10 @@
 import { describe, expect, test } from 'vitest'
 import { QuestlogError } from '../../src/core/errors.ts'
 import type { EventLog } from '../../src/log/event-log.ts'
+import { placeBatch } from '../../src/log/record-batch.ts'
+import { unsyncedBytesMax } from '../../src/log/segment.ts'
 import { SimulatedFiles } from '../support/simulated-files.ts'
+import { clientBatch } from './client-batch.ts'
 import {
   codeOf,
   createEvents,
@@ -25,6 +28,15 @@ async function tenBatches(settings = {}): Promise<SimulatedFiles> {
   for (const value of all) await log.append('events', null, [record(value)])
   await log.close()
   return files
+}
+
+/** Batches that could follow those ten. */
+async function nextBatches(count: number): Promise<Buffer> {
+  const files = await tenBatches()
+  const log = await openLog(files)
+  for (let n = 0; n < count; n++) await log.append('events', null, [record(`later-${n}`)])
+  await log.close()
+  return (await files.readAll(firstSegment)).subarray(all.length * batchBytes)
 }
 
 async function contents(files: SimulatedFiles, log: EventLog): Promise<string[]> {
@@ -53,6 +65,48 @@ describe('torn tail', () => {
       await log.close()
       expect(await files.readAll(firstSegment)).toEqual(good)
     }
+  })
+
+  test('of a commit of several batches is cut off where it is first torn, and what follows is kept beside', async () => {
+    const files = await tenBatches()
+    const good = await files.readAll(firstSegment)
+    const commit = await nextBatches(3)
+    const lost = Buffer.from(commit)
+    lost.fill(0, batchBytes, batchBytes + 40) // the second of them did not reach the disk
+    files.overwrite(firstSegment, Buffer.concat([good, lost]))
+    const log = await openLog(files)
+    expect(await contents(files, log)).toEqual([...all, 'later-0'])
+    expect(log.states()[0]).toMatchObject({ endOffset: 11, missingOffsets: 0 })
+    await log.append('events', null, [record('new')])
+    await log.close()
+    const torn = await files.readAll(`${firstSegment}.torn-${11 * batchBytes}`)
+    expect(torn).toEqual(lost.subarray(batchBytes))
+    const again = await openLog(files)
+    expect(await contents(files, again)).toEqual([...all, 'later-0', 'new'])
+    await again.close()
+  })
+
+  test('followed by more valid batches than a commit can hold is damage', async () => {
+    const files = await tenBatches()
+    const good = await files.readAll(firstSegment)
+    const next = await nextBatches(3)
+    next.fill(0, 0, 40)
+    const rest = Buffer.concat([next, Buffer.alloc(unsyncedBytesMax)])
+    files.overwrite(firstSegment, Buffer.concat([good, rest]))
+    expect((await failure(openLog(files))).code).toBe('LOG_DAMAGED')
+  })
+
+  test('with the bytes of a client is cut off as well, whatever its records hold', async () => {
+    const files = await tenBatches()
+    const good = await files.readAll(firstSegment)
+    const inner = await nextBatches(3)
+    const outer = clientBatch({ values: [inner.toString('latin1')] })
+    placeBatch(outer, 10)
+    const torn = Buffer.concat([outer.subarray(0, 61), Buffer.alloc(9), inner])
+    files.overwrite(firstSegment, Buffer.concat([good, torn]))
+    const log = await openLog(files)
+    expect(await contents(files, log)).toEqual(all)
+    await log.close()
   })
 
   test('shorter than what was synced is damage, not a torn tail', async () => {
