@@ -11,6 +11,7 @@ import {
 } from './config-descriptions.ts'
 import { kafkaErrors } from './error-codes.ts'
 import type { Handler } from './handler.ts'
+import { mapInTurns } from './in-turns.ts'
 import { answered, ProtocolRefusal } from './topic-refusals.ts'
 
 /** What IncrementalAlterConfigs does with a config (KIP-339). */
@@ -72,8 +73,7 @@ async function alterAll<C extends Pick<Change, 'name' | 'value'>>(
   changesOf: (topic: Topic, configs: readonly C[]) => ReadonlyMap<string, string | null>,
   validateOnly: boolean,
 ): Promise<Answer[]> {
-  const answers: Answer[] = []
-  for (const { resourceType, resourceName, configs } of resources) {
+  return mapInTurns(resources, ({ resourceType, resourceName, configs }) => {
     const alter = async (): Promise<Answer> => {
       const topic = changeableTopic(parts, resourceType, resourceName)
       if (new Set(configs.map(({ name }) => name)).size < configs.length)
@@ -91,9 +91,8 @@ async function alterAll<C extends Pick<Change, 'name' | 'value'>>(
       resourceName,
       ...refusal,
     })
-    answers.push(await answered(alter, refused, parts.logger))
-  }
-  return answers
+    return answered(alter, refused, parts.logger)
+  })
 }
 
 function changeableTopic(parts: ConfigParts, resourceType: number, name: string): Topic {

@@ -6,6 +6,7 @@ import type { RequestOf, ResponseOf } from './apis.ts'
 import type { BrokerLog } from './broker-log.ts'
 import { kafkaErrors } from './error-codes.ts'
 import type { Handler } from './handler.ts'
+import { mapInTurns } from './in-turns.ts'
 import { answered, ProtocolRefusal } from './topic-refusals.ts'
 
 /** Kinds of resources that have configs (public protocol guide, DescribeConfigs). */
@@ -195,7 +196,7 @@ export function describeConfigsHandler(parts: ConfigParts): Handler<'describeCon
     minVersion: 0,
     maxVersion: 4,
     async handle({ resources, includeSynonyms, includeDocumentation }) {
-      const results = resources.map((asked) => {
+      const results = await mapInTurns(resources, (asked) => {
         const { resourceType, resourceName, configurationKeys } = asked
         return answered<Described, Described>(
           async () => ({
@@ -221,7 +222,7 @@ export function describeConfigsHandler(parts: ConfigParts): Handler<'describeCon
           parts.logger,
         )
       })
-      return { results: await Promise.all(results) }
+      return { results }
     },
   }
 }

@@ -8,6 +8,9 @@ import { encodeResponseFrame, readRequestHead, type RequestHead } from './frames
 import type { AnyHandler, ClientConnection, Handler } from './handler.ts'
 import { Reader } from './wire.ts'
 
+/** Most elements of all arrays of a request: enough for every partition that a log can hold, and little enough to answer without a pause that others notice. */
+const requestElementsMax = 10_000
+
 interface DispatcherOptions {
   readonly handlers: readonly AnyHandler[]
   readonly clock: Clock
@@ -36,7 +39,7 @@ export class Dispatcher {
     onSent: (listener: () => void) => void,
   ): Promise<readonly Buffer[] | null> {
     const { counters, clock, handlers } = this.#options
-    const reader = new Reader(frame)
+    const reader = new Reader(frame, 0, frame.length, requestElementsMax)
     const head = readRequestHead(reader)
     const { api, apiVersion, correlationId, clientId } = head
     const handler = api === undefined ? undefined : this.#handlers.get(api)

@@ -12,7 +12,7 @@ import type { TransactionCoordinator } from './transactions/coordinator.ts'
 import { transactionalProducers } from './transactions/transaction-handlers.ts'
 
 export interface ProduceParts {
-  readonly log: Pick<BrokerLog, 'appendBatches'>
+  readonly log: Pick<BrokerLog, 'appendBatches' | 'topic'>
   readonly settings: Settings
   readonly clock: Clock
   readonly counters: BrokerCounters
@@ -146,14 +146,22 @@ class Producers {
     untilMs: number,
   ): Promise<ResponseOf<'produce'>> {
     const until = request.acks === acksAll ? 'acknowledged' : 'written'
-    const appends = request.topicData.map(({ name, partitionData }) =>
-      partitionData.map(({ index, records }) => {
+    const appends = request.topicData.map(({ name, partitionData }) => {
+      const partitions = this.#parts.log.topic(name)?.partitions ?? 0
+      const named = new Set<number>()
+      return partitionData.map(async ({ index, records }) => {
+        // Looked at before, so that what can't be costs nothing.
+        if (index < 0 || index >= partitions)
+          return failure(index, kafkaErrors.unknownTopicOrPartition, `there is no ${name}/${index}`)
+        if (named.has(index))
+          return failure(index, kafkaErrors.invalidRequest, `${name}/${index} is named twice`)
+        named.add(index)
         const append = () => this.#appendOne(name, index, records, until)
         return append().catch((error: unknown) =>
           this.#retry(asQuestlogError(error), append, connection, untilMs, index),
         )
-      }),
-    )
+      })
+    })
     const answers = await Promise.all(appends.map((partitions) => Promise.all(partitions)))
     return {
       responses: request.topicData.map(({ name }, topic) => ({

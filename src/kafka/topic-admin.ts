@@ -8,6 +8,7 @@ import type { BrokerLog, TopicGuard } from './broker-log.ts'
 import { alterConfigsHandler, incrementalAlterConfigsHandler } from './config-changes.ts'
 import { describeConfigsHandler, topicConfigs } from './config-descriptions.ts'
 import { kafkaErrors } from './error-codes.ts'
+import { mapInTurns } from './in-turns.ts'
 import type { AnyHandler, Handler } from './handler.ts'
 import type { Address } from './metadata.ts'
 import { describeClusterHandler } from './cluster.ts'
@@ -70,15 +71,13 @@ function createTopicsHandler(parts: TopicParts): Handler<'createTopics'> {
     maxVersion: 7,
     async handle({ topics, validateOnly }) {
       const twice = namedTwice(topics.map(({ name }) => name))
-      const answers: CreatedTopic[] = []
-      for (const asked of topics)
-        answers.push(
-          await answered<CreatedTopic, CreatedTopic>(
-            () => createOne(parts, asked, validateOnly, twice),
-            (refusal) => ({ name: asked.name, configs: null, ...refusal }),
-            parts.logger,
-          ),
-        )
+      const answers = await mapInTurns(topics, (asked) =>
+        answered<CreatedTopic, CreatedTopic>(
+          () => createOne(parts, asked, validateOnly, twice),
+          (refusal) => ({ name: asked.name, configs: null, ...refusal }),
+          parts.logger,
+        ),
+      )
       return { topics: answers }
     },
   }
@@ -189,15 +188,13 @@ function deleteTopicsHandler(parts: TopicParts): Handler<'deleteTopics'> {
     async handle({ topics, topicNames }, { apiVersion }) {
       const asked =
         apiVersion >= 6 ? topics : topicNames.map((name) => ({ name, topicId: zeroUuid }))
-      const responses: DeletedTopic[] = []
-      for (const { name, topicId } of asked)
-        responses.push(
-          await answered<DeletedTopic, DeletedTopic>(
-            () => deleteOne(parts, name, topicId),
-            (refusal) => ({ name, topicId, ...refusal }),
-            parts.logger,
-          ),
-        )
+      const responses = await mapInTurns(asked, ({ name, topicId }) =>
+        answered<DeletedTopic, DeletedTopic>(
+          () => deleteOne(parts, name, topicId),
+          (refusal) => ({ name, topicId, ...refusal }),
+          parts.logger,
+        ),
+      )
       return { responses }
     },
   }
@@ -242,18 +239,15 @@ function createPartitionsHandler(parts: TopicParts): Handler<'createPartitions'>
     maxVersion: 3,
     async handle({ topics, validateOnly }) {
       const twice = namedTwice(topics.map(({ name }) => name))
-      const results: ResponseOf<'createPartitions'>['results'][number][] = []
-      for (const asked of topics) {
+      const results = await mapInTurns(topics, (asked) => {
         const { name } = asked
         const accepted = { name, errorCode: kafkaErrors.none, errorMessage: null }
-        results.push(
-          await answered(
-            () => addPartitions(parts, asked, validateOnly, twice).then(() => accepted),
-            (refusal) => ({ name, ...refusal }),
-            parts.logger,
-          ),
+        return answered(
+          () => addPartitions(parts, asked, validateOnly, twice).then(() => accepted),
+          (refusal) => ({ name, ...refusal }),
+          parts.logger,
         )
-      }
+      })
       return { results }
     },
   }
@@ -300,23 +294,21 @@ function deleteRecordsHandler(parts: TopicParts): Handler<'deleteRecords'> {
     minVersion: 0,
     maxVersion: 2,
     async handle({ topics }) {
-      const answers = topics.map(async ({ name, partitions }) => ({
+      const answers = await mapInTurns(topics, async ({ name, partitions }) => ({
         name,
-        partitions: await Promise.all(
-          partitions.map(({ partitionIndex, offset }) =>
-            answered(
-              async () => ({
-                partitionIndex,
-                lowWatermark: await deleteBefore(parts, name, partitionIndex, offset),
-                errorCode: kafkaErrors.none,
-              }),
-              ({ errorCode }) => ({ partitionIndex, lowWatermark: -1, errorCode }),
-              parts.logger,
-            ),
+        partitions: await mapInTurns(partitions, ({ partitionIndex, offset }) =>
+          answered(
+            async () => ({
+              partitionIndex,
+              lowWatermark: await deleteBefore(parts, name, partitionIndex, offset),
+              errorCode: kafkaErrors.none,
+            }),
+            ({ errorCode }) => ({ partitionIndex, lowWatermark: -1, errorCode }),
+            parts.logger,
           ),
         ),
       }))
-      return { topics: await Promise.all(answers) }
+      return { topics: answers }
     },
   }
 }

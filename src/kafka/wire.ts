@@ -23,10 +23,14 @@ export class Reader {
   readonly #bytes: Buffer
   readonly #end: number
   #at: number
-  #elementsLeft = arrayElementsMax
+  readonly #elementsMax: number
+  #elementsLeft: number
 
-  constructor(bytes: Buffer, at = 0, end = bytes.length) {
+  /** `elementsMax`: most elements of all arrays together. */
+  constructor(bytes: Buffer, at = 0, end = bytes.length, elementsMax = arrayElementsMax) {
     this.#bytes = bytes
+    this.#elementsMax = elementsMax
+    this.#elementsLeft = elementsMax
     this.#at = at
     this.#end = end
   }
@@ -122,7 +126,7 @@ export class Reader {
     }
     this.#elementsLeft -= count
     if (this.#elementsLeft < 0) {
-      throw malformed(`the message has more than ${arrayElementsMax} elements`, this.#at)
+      throw malformed(`the message has more than ${this.#elementsMax} elements`, this.#at)
     }
     return count
   }
