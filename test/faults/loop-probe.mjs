@@ -1,6 +1,6 @@
 // Loaded into a process by NODE_OPTIONS: while the file that QUESTLOG_TEST_LOOP_PROBE names can be written, it holds the longest time that
 // the event loop of the ingest process was kept busy without a pause, in milliseconds of its own processor time: a loaded machine does not count.
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 
 const path = process.env.QUESTLOG_TEST_LOOP_PROBE
 const isIngest = (process.env.QUESTLOG_ROLE ?? '').includes('"role":"ingest"')
@@ -11,6 +11,8 @@ if (path !== undefined && isIngest) {
   let before = busyMs()
   let longest = 0
   setInterval(() => {
+    // Whoever takes the file away lets it begin anew.
+    if (!existsSync(path)) longest = 0
     const now = busyMs()
     if (now - before > longest) {
       longest = now - before

@@ -90,3 +90,17 @@ export function exchangeKafka(port: number, bytes: Buffer, quietMs: number): Pro
     socket.on('close', () => resolve(received))
   })
 }
+
+/** Sends bytes and waits for the whole answer, or the end of the connection. */
+export function askKafka(port: number, bytes: Buffer): Promise<void> {
+  return new Promise((resolve) => {
+    let received = Buffer.alloc(0)
+    const socket = connect(port, '127.0.0.1', () => socket.write(bytes))
+    socket.on('data', (chunk) => {
+      received = Buffer.concat([received, chunk])
+      if (received.length >= received.readInt32BE(0) + 4) socket.destroy()
+    })
+    socket.on('error', () => {})
+    socket.on('close', () => resolve())
+  })
+}
