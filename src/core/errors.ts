@@ -320,6 +320,12 @@ export const errorCatalog = {
     retriable: false,
     hint: 'look up the code among the error codes of the Kafka protocol',
   },
+  PACKAGE_MISSING: {
+    http: 500,
+    kafka: -1,
+    retriable: false,
+    hint: 'install the package that the message names',
+  },
   USAGE: { http: 400, kafka: 42, retriable: false, hint: 'see --help' },
   INTERNAL: {
     http: 500,

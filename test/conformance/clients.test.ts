@@ -96,7 +96,7 @@ describe.each(targets)('clients of each language talk to $name', ({ start }) => 
     })
     const again = await command('--create', ...spec)
     expect(again.code).toBe(1)
-    expect(again.stdout).toContain("Topic 'made' already exists.")
+    expect(again.stdout).toMatch(/topic '?made'? .*exists/i)
     expect((await command('--list')).stdout.split('\n')).toContain('made')
     const described = await command('--describe', '--topic', 'made')
     const [summary = '', partition = ''] = described.stdout.split('\n')

@@ -91,7 +91,7 @@ export function checkRunsAll(files: readonly SourceFile[]): string[] {
 }
 
 /** Folders of test that follow something else than the folders of src. */
-const ownTestFolders = new Set(['contracts', 'e2e', 'faults', 'slow', 'support'])
+const ownTestFolders = new Set(['conformance', 'contracts', 'e2e', 'faults', 'slow', 'support'])
 /** Tests of the repository as a whole. */
 const wholeTests = new Set(['test/tidy.test.ts', 'test/readme.test.ts', 'test/reference.test.ts'])
 

@@ -172,7 +172,9 @@ result(
 const type = kafkajs.ConfigResourceTypes.TOPIC
 await admin.alterConfigs({
   validateOnly: false,
-  resources: [{ type, name: topic, configEntries: [{ name: 'retention.ms', value: '999999999999' }] }],
+  resources: [
+    { type, name: topic, configEntries: [{ name: 'retention.ms', value: '999999999999' }] },
+  ],
 })
 const { resources } = await admin.describeConfigs({
   includeSynonyms: false,
