@@ -1,3 +1,4 @@
+import { QuestlogError } from '../core/errors.ts'
 import type { Files } from '../core/files.ts'
 import { readAborted, type AbortedContents } from './aborted.ts'
 import { damagedLog } from './failures.ts'
@@ -64,7 +65,7 @@ async function findStart(
   segments: readonly SegmentExtent[],
 ): Promise<Start> {
   const { files, folder, producerLimits } = options
-  const index = (await readAborted(files, abortedPath(folder))) ?? noAborted
+  const index = (await readIndex(files, abortedPath(folder))) ?? noAborted
   for (const offset of (await listSnapshots(files, folder)).toReversed()) {
     const within = segments.filter(({ baseOffset }) => baseOffset <= offset)
     if ((within.at(-1)?.endOffset ?? -1) < offset) continue
@@ -80,6 +81,16 @@ async function findStart(
     return { offset, state, aborted }
   }
   return { offset: 0, state: emptyProducerState(producerLimits), aborted: noAborted }
+}
+
+/** One of a version that is not known is made anew, as one that is bad. */
+async function readIndex(files: Files, path: string): Promise<AbortedContents | undefined> {
+  try {
+    return await readAborted(files, path)
+  } catch (error) {
+    if (error instanceof QuestlogError && error.code === 'FORMAT_UNKNOWN') return undefined
+    throw error
+  }
 }
 
 async function replaySegment(

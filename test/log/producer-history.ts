@@ -173,9 +173,7 @@ export class ProducerHistory {
 
   /** A batch that it has sent before. */
   async #repeat(log: EventLog, producer: ModelProducer): Promise<void> {
-    // One that retention has removed may be forgotten.
-    const startOffset = log.states()[0]?.startOffset ?? 0
-    const there = producer.sent.filter(({ baseOffset }) => baseOffset >= startOffset)
+    const there = stillThere(log, producer)
     const known = there[this.random.below(Math.max(1, there.length))]
     if (known === undefined) return
     try {
@@ -189,7 +187,7 @@ export class ProducerHistory {
 
   /** A batch that comes too early, and one of an epoch that is over. */
   async #skip(log: EventLog, producer: ModelProducer): Promise<void> {
-    if (producer.sent.length === 0) return
+    if (stillThere(log, producer).length === 0) return
     const early = { ...this.#batchOf(producer), sequence: producer.sequence + 1, values: ['x'] }
     await this.#expectRefused(log, producer, clientBatch(early), 'SEQUENCE_OUT_OF_ORDER')
     if (producer.epoch === 0) return
@@ -373,15 +371,35 @@ export class ProducerHistory {
     })
   }
 
+  /** What is derived from the batches can be made anew. */
+  async #damageDerived(): Promise<void> {
+    const derived = this.files.paths().filter((path) => /aborted$|snapshot$|index$/.test(path))
+    for (const path of derived) {
+      const bytes = await this.files.readAll(path)
+      const action = this.random.below(5)
+      if (action === 0) await this.files.unlink(path)
+      if (action === 1)
+        this.files.overwrite(path, bytes.subarray(0, this.random.below(bytes.length)))
+      if (action === 2) this.files.flip(path, this.random.below(bytes.length))
+    }
+  }
+
   /** Opens what a stop has left, looks at it, and closes. */
   async check(): Promise<void> {
     const log = await this.open()
     await this.look(log)
     await log.close()
+    if (this.random.chance(0.5)) await this.#damageDerived()
     const again = await this.open()
     await this.look(again)
     await again.close()
   }
+}
+
+/** What retention has removed of its batches may be forgotten. */
+function stillThere(log: EventLog, { sent }: ModelProducer) {
+  const startOffset = log.states()[0]?.startOffset ?? 0
+  return sent.filter(({ baseOffset }) => baseOffset >= startOffset)
 }
 
 function newProducer(id: number, isTransactionalProducer: boolean): ModelProducer {

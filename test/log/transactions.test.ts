@@ -28,7 +28,7 @@ function injectFaults(history: ProducerHistory): void {
 }
 
 // More of them for a long run: QUESTLOG_TEST_HISTORIES=100000.
-const histories = Number(process.env['QUESTLOG_TEST_HISTORIES'] ?? 60)
+const histories = Number(process.env['QUESTLOG_TEST_HISTORIES'] ?? 40)
 const patience = Math.max(120_000, histories * 1_000)
 
 test(
