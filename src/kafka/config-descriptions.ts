@@ -196,15 +196,19 @@ export function describeConfigsHandler(parts: ConfigParts): Handler<'describeCon
     minVersion: 0,
     maxVersion: 4,
     async handle({ resources, includeSynonyms, includeDocumentation }) {
+      const described = new Set<string>()
       const results = await mapInTurns(resources, (asked) => {
         const { resourceType, resourceName, configurationKeys } = asked
+        const key = `${resourceType} ${resourceName}`
+        const isTwice = described.has(key)
+        described.add(key)
         return answered<Described, Described>(
           async () => ({
             errorCode: kafkaErrors.none,
             errorMessage: null,
             resourceType,
             resourceName,
-            configs: configsOf(parts, asked)
+            configs: (isTwice ? refuseTwice(resourceName) : configsOf(parts, asked))
               .filter(({ name }) => configurationKeys?.includes(name) ?? true)
               .map(({ name, value, source, type, doc, synonyms }) => ({
                 name,
@@ -225,6 +229,11 @@ export function describeConfigsHandler(parts: ConfigParts): Handler<'describeCon
       return { results }
     },
   }
+}
+
+/** Or one request could have an answer that keeps the process for long. */
+function refuseTwice(name: string): never {
+  throw new ProtocolRefusal(kafkaErrors.invalidRequest, `the request names ${name} twice`)
 }
 
 function configsOf(parts: ConfigParts, asked: Asked): readonly ConfigShown[] {

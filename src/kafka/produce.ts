@@ -26,6 +26,12 @@ type ProduceRequest = RequestOf<'produce'>
 type TopicAnswer = ResponseOf<'produce'>['responses'][number]
 type PartitionAnswer = TopicAnswer['partitionResponses'][number]
 
+// Where the fields of a record batch lie (Kafka documentation, "Record Batch").
+const batchLengthAt = 8
+const batchLengthEnd = 12
+const magicAt = 16
+const batchMagic = 2
+
 /** How often a producer that is held back is looked at again. */
 const lookIntervalMs = 20
 /** Nobody is held back longer, whatever the request says. */
@@ -33,6 +39,7 @@ const heldMsMax = 60_000
 /** What a client that was held back in vain is told to wait. */
 const throttleTimeMs = 1_000
 const notInTransaction = 'the partition is in no open transaction of the producer'
+const oneBatchOnly = 'a Produce request holds one record batch for each partition'
 const acksAll = -1
 const acksNone = 0
 
@@ -179,6 +186,7 @@ class Producers {
   ): Promise<PartitionAnswer> {
     const { log, counters, transactions } = this.#parts
     const bytes = records ?? Buffer.alloc(0)
+    if (moreThanOneBatch(bytes)) return failure(index, kafkaErrors.invalidRecord, oneBatchOnly)
     for (const producer of transactionalProducers(bytes)) {
       const errorCode = transactions.checkWrite(producer, topic, index)
       if (errorCode !== kafkaErrors.none) return failure(index, errorCode, notInTransaction)
@@ -234,6 +242,12 @@ class Producers {
       throttleTimeMs: throttleMs,
     }
   }
+}
+
+/** Clients send one batch for each partition, as Kafka demands. The older formats (magic below 2) are left to the log to refuse. */
+function moreThanOneBatch(records: Buffer): boolean {
+  if (records.length <= magicAt || records.readInt8(magicAt) < batchMagic) return false
+  return records.readInt32BE(batchLengthAt) < records.length - batchLengthEnd
 }
 
 function failure(index: number, errorCode: number, errorMessage: string): PartitionAnswer {

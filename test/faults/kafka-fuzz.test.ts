@@ -1,7 +1,9 @@
 import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { sealBatch } from '../../src/log/record-batch.ts'
 import { batchOf } from '../support/kafka-batches.ts'
 import { askKafka, exchangeKafka, kafkaSession, requestBytes } from '../support/kafka-fuzz.ts'
 import { Instance } from '../support/instance.ts'
@@ -20,6 +22,17 @@ const places = (count: number) => Array.from({ length: count }, (_, index) => in
 function hollowBatch(bytes: number): Buffer {
   const batch = Buffer.concat([batchOf('x').subarray(0, 61), Buffer.alloc(bytes)])
   batch.writeInt32BE(batch.length - 12, 8)
+  return batch
+}
+
+/** A batch that is right, and grows to a gibibyte when it is decompressed. */
+function bomb(): Buffer {
+  const batch = Buffer.concat([batchOf('x').subarray(0, 61), gzipSync(Buffer.alloc(1024 * MiB))])
+  batch.writeInt32BE(batch.length - 12, 8)
+  batch.writeInt16BE(1, 21)
+  batch.writeInt32BE(499_999, 23)
+  batch.writeInt32BE(500_000, 57)
+  sealBatch(batch)
   return batch
 }
 
@@ -84,7 +97,7 @@ const heavyRequests: Readonly<Record<string, () => Buffer>> = {
   'Produce of 90 MiB with a wrong checksum': () => produceOf([hollowBatch(90 * MiB)]),
   'Produce of 90 MiB in batches of 100 bytes': () =>
     produceOf([Buffer.concat(Array.from({ length: 900_000 }, () => hollowBatch(39)))]),
-  'Produce of 20 MiB in small batches that are right': () =>
+  'Produce of 20 MiB in many batches of one partition': () =>
     requestBytes('produce', 9, {
       acks: -1,
       timeoutMs: 100,
@@ -100,6 +113,9 @@ const heavyRequests: Readonly<Record<string, () => Buffer>> = {
         },
       ],
     }),
+  'Produce of a batch of 500,000 records': () =>
+    produceOf([batchOf(...places(500_000).map(() => ''))]),
+  'Produce of a batch that grows to 1 GiB': () => produceOf([bomb()]),
   'Produce of a batch with 2 billion records': () => {
     const batch = batchOf('x')
     batch.writeInt32BE(0x7fffffff, 57)

@@ -143,6 +143,10 @@ describe('Produce', () => {
       kafkaErrors.outOfOrderSequenceNumber,
       'sequence 5 after 2',
     ])
+    const two = Buffer.concat([batchOf('one'), batchOf('two')])
+    const refused = await kafka.request('produce', 9, produceRequest(two))
+    expect(partitionAnswer(refused).errorCode).toBe(kafkaErrors.invalidRecord)
+    expect(log.appended.map(({ values }) => values)).toEqual([['a']])
     expect(await produce(kafka, ['e'], { acks: 2 })).toMatchObject({
       errorCode: kafkaErrors.invalidRequiredAcks,
     })
