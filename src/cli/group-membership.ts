@@ -1,13 +1,19 @@
 import type { Clock } from '../core/clock.ts'
 import type { KafkaClient } from '../kafka/client.ts'
+import {
+  decodeAssignment,
+  encodeAssignment,
+  encodeSubscription,
+} from '../kafka/consumer-protocol.ts'
 import { kafkaErrors } from '../kafka/error-codes.ts'
-import { Reader, Writer } from '../kafka/wire.ts'
 import { brokerError, fetchPartitions, versions } from './broker.ts'
 
 const sessionTimeoutMs = 10_000
 const heartbeatIntervalMs = 2_000
 const rebalanceTimeoutMs = 30_000
 const protocolType = 'consumer'
+/** Every client knows this one; the newer ones serve assignors that move partitions one by one. */
+const consumerProtocolVersion = 0
 /** Each member gets a run of neighbouring partitions; every client knows this assignor. */
 const protocolName = 'range'
 
@@ -58,7 +64,7 @@ export class GroupMembership {
           rebalanceTimeoutMs,
           memberId: this.#memberId,
           protocolType,
-          protocols: [{ name: protocolName, metadata: encodeSubscription(this.#topic) }],
+          protocols: [{ name: protocolName, metadata: this.#subscription() }],
         },
         rebalanceTimeoutMs + sessionTimeoutMs,
       )
@@ -90,7 +96,7 @@ export class GroupMembership {
         memberId: this.#memberId,
         assignments: assignRanges(members, partitions).map((assigned) => ({
           memberId: assigned.memberId,
-          assignment: encodeAssignment(this.#topic, assigned.partitions),
+          assignment: this.#assignment(assigned.partitions),
         })),
       },
       rebalanceTimeoutMs + sessionTimeoutMs,
@@ -99,8 +105,24 @@ export class GroupMembership {
     if (answer.errorCode !== 0)
       throw brokerError(answer.errorCode, `group "${this.#group}" gave no assignment`)
     this.#heartbeatAtMs = this.#clock.monotonicMs() + heartbeatIntervalMs
-    this.#partitions = decodeAssignment(answer.assignment, this.#topic)
+    this.#partitions = this.#assigned(answer.assignment)
     return this.#partitions
+  }
+
+  #subscription(): Buffer {
+    return encodeSubscription({ topics: [this.#topic], userData: null }, consumerProtocolVersion)
+  }
+
+  #assignment(partitions: readonly number[]): Buffer {
+    const assignedPartitions = [{ topic: this.#topic, partitions }]
+    return encodeAssignment({ assignedPartitions, userData: null }, consumerProtocolVersion)
+  }
+
+  #assigned(assignment: Buffer): readonly number[] {
+    if (assignment.length === 0) return []
+    return decodeAssignment(assignment).assignedPartitions.flatMap(({ topic, partitions }) =>
+      topic === this.#topic ? partitions : [],
+    )
   }
 
   /** Says now and then that the member is alive; false when it must join again. */
@@ -181,41 +203,4 @@ export function assignRanges(
     from += count
     return { memberId, partitions: partitions.slice(from - count, from) }
   })
-}
-
-// ConsumerProtocolSubscription and ConsumerProtocolAssignment, version 0 (public protocol guide).
-
-function encodeSubscription(topic: string): Buffer {
-  const writer = new Writer()
-  writer.int16(0)
-  writer.int32(1)
-  writer.string(topic, false)
-  writer.int32(-1) // user data
-  return Buffer.concat(writer.chunks())
-}
-
-function encodeAssignment(topic: string, partitions: readonly number[]): Buffer {
-  const writer = new Writer()
-  writer.int16(0)
-  writer.int32(1)
-  writer.string(topic, false)
-  writer.int32(partitions.length)
-  for (const partition of partitions) writer.int32(partition)
-  writer.int32(-1) // user data
-  return Buffer.concat(writer.chunks())
-}
-
-function decodeAssignment(bytes: Buffer, topic: string): readonly number[] {
-  if (bytes.length === 0) return []
-  const reader = new Reader(bytes)
-  reader.int16() // version: later ones add fields at the end
-  const assigned: number[] = []
-  for (let topics = reader.int32(); topics > 0; topics--) {
-    const name = reader.text(reader.stringLength(false))
-    for (let count = reader.int32(); count > 0; count--) {
-      const partition = reader.int32()
-      if (name === topic) assigned.push(partition)
-    }
-  }
-  return assigned
 }

@@ -40,30 +40,15 @@ const fixedCodecs: Readonly<Record<Exclude<ScalarKind, 'string' | 'bytes' | 'rec
     (reader) => reader.int16(),
     (writer, value: number) => writer.int16(value),
   ),
-  uint16: fixed(
-    2,
-    (reader) => reader.uint16(),
-    (writer, value: number) => writer.uint16(value),
-  ),
   int32: fixed(
     4,
     (reader) => reader.int32(),
     (writer, value: number) => writer.int32(value),
   ),
-  uint32: fixed(
-    4,
-    (reader) => reader.uint32(),
-    (writer, value: number) => writer.uint32(value),
-  ),
   int64: fixed(
     8,
     (reader) => reader.int64(),
     (writer, value: number) => writer.int64(value),
-  ),
-  float64: fixed(
-    8,
-    (reader) => reader.float64(),
-    (writer, value: number) => writer.float64(value),
   ),
   bool: fixed(
     1,

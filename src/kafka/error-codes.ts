@@ -67,8 +67,6 @@ export const kafkaErrors = {
   mismatchedEndpointType: 114,
 } as const
 
-export type KafkaErrorCode = (typeof kafkaErrors)[keyof typeof kafkaErrors]
-
 /** The protocol's code for an error: the catalog's for ours, "unknown server error" for any other. */
 export function kafkaErrorOf(error: unknown): number {
   return error instanceof QuestlogError ? error.row.kafka : kafkaErrors.unknown

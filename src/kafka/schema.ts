@@ -8,11 +8,8 @@ import { zeroUuid } from './wire.ts'
 export type ScalarKind =
   | 'int8'
   | 'int16'
-  | 'uint16'
   | 'int32'
-  | 'uint32'
   | 'int64'
-  | 'float64'
   | 'bool'
   | 'string'
   | 'uuid'
@@ -87,12 +84,9 @@ const scalar = <T>(kind: ScalarKind, standard: T): Type<T> => ({
 
 export const int8 = scalar<number>('int8', 0)
 export const int16 = scalar<number>('int16', 0)
-export const uint16 = scalar<number>('uint16', 0)
 export const int32 = scalar<number>('int32', 0)
-export const uint32 = scalar<number>('uint32', 0)
 /** A number, exact up to 2^53. */
 export const int64 = scalar<number>('int64', 0)
-export const float64 = scalar<number>('float64', 0)
 export const bool = scalar<boolean>('bool', false)
 export const string = scalar<string>('string', '')
 /** 36 lower-case characters. */

@@ -53,26 +53,14 @@ export class Reader {
     return this.#bytes.readInt16BE(this.#take(2))
   }
 
-  uint16(): number {
-    return this.#bytes.readUInt16BE(this.#take(2))
-  }
-
   int32(): number {
     return this.#bytes.readInt32BE(this.#take(4))
-  }
-
-  uint32(): number {
-    return this.#bytes.readUInt32BE(this.#take(4))
   }
 
   /** Exact up to 2^53; beyond that the nearest number, which no offset, id or time of this log reaches. */
   int64(): number {
     const at = this.#take(8)
     return this.#bytes.readInt32BE(at) * high + this.#bytes.readUInt32BE(at + 4)
-  }
-
-  float64(): number {
-    return this.#bytes.readDoubleBE(this.#take(8))
   }
 
   bool(): boolean {
@@ -204,19 +192,9 @@ export class Writer {
     this.#chunk.writeInt16BE(value, at)
   }
 
-  uint16(value: number): void {
-    const at = this.#room(2)
-    this.#chunk.writeUInt16BE(value, at)
-  }
-
   int32(value: number): void {
     const at = this.#room(4)
     this.#chunk.writeInt32BE(value, at)
-  }
-
-  uint32(value: number): void {
-    const at = this.#room(4)
-    this.#chunk.writeUInt32BE(value, at)
   }
 
   /** What lies beyond 64 bits is cut to the largest or smallest value. */
@@ -233,11 +211,6 @@ export class Writer {
       this.#chunk.writeInt32BE(upper, at)
       this.#chunk.writeUInt32BE(value - upper * high, at + 4)
     }
-  }
-
-  float64(value: number): void {
-    const at = this.#room(8)
-    this.#chunk.writeDoubleBE(value, at)
   }
 
   bool(value: boolean): void {
