@@ -301,12 +301,11 @@ describe.each(targets)('groups of $name', ({ start }) => {
     const partitions = [{ partitionIndex: 0 }]
     const asked = { groupId, topics: ['read', 'other'].map((name) => ({ name, partitions })) }
     const deleted = await client.request('offsetDelete', 0, asked)
-    expect(
-      deleted.topics.map((topic) => [topic.name, topic.partitions[0]?.errorCode]).toSorted(),
-    ).toEqual([
-      ['other', 0],
-      ['read', kafkaErrors.groupSubscribedToTopic],
-    ])
+    const outcomes = deleted.topics.map((topic) => [topic.name, topic.partitions[0]?.errorCode])
+    expect(Object.fromEntries(outcomes)).toEqual({
+      other: 0,
+      read: kafkaErrors.groupSubscribedToTopic,
+    })
     const unknown = await client.request('offsetDelete', 0, { ...asked, groupId: newGroup() })
     expect(unknown.errorCode).toBe(kafkaErrors.groupIdNotFound)
     const remove = async () => {

@@ -4,6 +4,7 @@ import type { Settings } from '../../core/settings.ts'
 import type { Topic } from '../../log/record.ts'
 import { kafkaErrors } from '../error-codes.ts'
 import { Group } from './group.ts'
+import { earlierGroup, recordOf } from './group-record.ts'
 import { GroupStore, type KeyedStore } from './group-store.ts'
 import {
   joinRefusal,
@@ -61,17 +62,20 @@ export class GroupCoordinator {
   readonly #deadlines = new Map<Group, number>()
   /** Writes of group records, and sweeps, that are under way. */
   readonly #work = new Set<Promise<number>>()
+  /** The last write of a group's record, until it is done. */
+  readonly #recording = new Map<Group, Promise<number>>()
   readonly #running: Promise<void>
   #bytes = 0
   #nextSweepMs: number
   #sleepsUntilMs = 0
   #alarm = new AbortController()
   #closing = false
+  #closed: Promise<void> | undefined
 
   constructor(options: CoordinatorOptions) {
     this.#options = options
     this.store = new GroupStore(options.store)
-    for (const groupId of this.store.groupIds()) this.#restore(groupId)
+    this.#restoreAll()
     this.#nextSweepMs = options.clock.monotonicMs() + sweepIntervalMs
     this.#running = this.#run()
   }
@@ -85,10 +89,10 @@ export class GroupCoordinator {
   }
 
   /** JoinGroup: resolves when the rebalance has made a generation, or with an error code. */
-  join(groupId: string, request: JoinRequest): Promise<JoinAnswer> {
+  async join(groupId: string, request: JoinRequest): Promise<JoinAnswer> {
     const { memberId, sessionTimeoutMs, protocols } = request
     const { groupSessionTimeoutMinMs, groupSessionTimeoutMaxMs } = this.#options.settings
-    const refuse = (code: number) => Promise.resolve(joinRefusal(memberId, code))
+    const refuse = (code: number) => joinRefusal(memberId, code)
     if (this.#closing) return refuse(kafkaErrors.coordinatorNotAvailable)
     if (groupId === '') return refuse(kafkaErrors.invalidGroupId)
     if (sessionTimeoutMs < groupSessionTimeoutMinMs || sessionTimeoutMs > groupSessionTimeoutMaxMs)
@@ -99,23 +103,27 @@ export class GroupCoordinator {
     const group = this.#findOrMake(groupId)
     if (group === undefined) return refuse(kafkaErrors.groupMaxSizeReached)
     const newMemberId = `${request.groupInstanceId ?? request.clientId}-${this.#options.newId()}`
-    return new Promise((answer) => {
+    const given = await new Promise<JoinAnswer>((answer) => {
       this.#change(group, (nowMs) => group.join({ ...request, newMemberId, answer }, nowMs))
     })
+    await this.#recording.get(group)
+    return given
   }
 
   /** SyncGroup: resolves when the leader has assigned, or with an error code. */
-  sync(groupId: string, request: SyncRequest): Promise<SyncAnswer> {
-    const refuse = (code: number) => Promise.resolve(syncRefusal(code))
-    if (this.#closing) return refuse(kafkaErrors.coordinatorNotAvailable)
-    if (groupId === '') return refuse(kafkaErrors.invalidGroupId)
+  async sync(groupId: string, request: SyncRequest): Promise<SyncAnswer> {
+    if (this.#closing) return syncRefusal(kafkaErrors.coordinatorNotAvailable)
+    if (groupId === '') return syncRefusal(kafkaErrors.invalidGroupId)
     const group = this.#groups.get(groupId)
-    if (group === undefined) return refuse(kafkaErrors.unknownMemberId)
+    if (group === undefined) return syncRefusal(kafkaErrors.unknownMemberId)
     const bytes = [...request.assignments.values()].reduce((sum, { length }) => sum + length, 0)
-    if (!this.#hasRoom(groupId, bytes)) return refuse(kafkaErrors.groupMaxSizeReached)
-    return new Promise((answer) => {
+    if (!this.#hasRoom(groupId, bytes)) return syncRefusal(kafkaErrors.groupMaxSizeReached)
+    const given = await new Promise<SyncAnswer>((answer) => {
       this.#change(group, (nowMs) => group.sync({ ...request, answer }, nowMs))
     })
+    // A generation that members act on must not come again as another one after a crash.
+    await this.#recording.get(group)
+    return given
   }
 
   /** Heartbeat: an error code. */
@@ -164,23 +172,41 @@ export class GroupCoordinator {
   }
 
   /** Answers whoever waits, then waits for what is being written. Idempotent. The store stays open: it is the caller's. */
-  async close(): Promise<void> {
+  close(): Promise<void> {
     this.#closing = true
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  async #close(): Promise<void> {
+    const hasMembers = this.groups().some(({ state }) => state !== 'Empty')
     for (const group of this.#groups.values()) group.close(kafkaErrors.coordinatorNotAvailable)
     this.#deadlines.clear()
     this.#alarm.abort()
     await this.#running
+    if (hasMembers) void this.#background('', this.store.putStopped(this.#options.clock.nowMs()))
     await Promise.all(this.#work)
   }
 
-  /** Groups that had members when the process ended are empty from now on, until they have joined again. */
-  #restore(groupId: string): void {
+  #restoreAll(): void {
+    const { clock } = this.#options
+    const stoppedAtMs = this.store.stoppedAtMs()
+    const downMs = stoppedAtMs === undefined ? 0 : clock.nowMs() - stoppedAtMs
+    for (const groupId of this.store.groupIds()) this.#restore(groupId, downMs)
+    // After a crash it would say the wrong time.
+    if (stoppedAtMs !== undefined) void this.#background('', this.store.putStopped(undefined))
+  }
+
+  #restore(groupId: string, downMs: number): void {
     const record = this.store.record(groupId)
-    this.#groups.set(groupId, new Group(groupId, this.#rules(), record))
-    if (record !== undefined && record.emptySinceMs === null)
-      this.#background(groupId, () =>
-        this.store.putRecord(groupId, { ...record, emptySinceMs: this.#options.clock.nowMs() }),
-      )
+    const nowMs = this.#options.clock.monotonicMs()
+    const earlier = record === undefined ? undefined : earlierGroup(record, nowMs, downMs)
+    const group = new Group(groupId, this.#rules(), earlier)
+    this.#groups.set(groupId, group)
+    this.#bytes += group.bytes
+    if (group.state === 'Stable') this.#deadlines.set(group, group.deadlineMs)
+    // Its members were too large to be kept.
+    else if (record?.emptySinceMs === null) this.#record(group)
   }
 
   #rules() {
@@ -226,29 +252,31 @@ export class GroupCoordinator {
   /** Lets a group change, and sees to what follows from it. */
   #change<T>(group: Group, work: (nowMs: number) => T): T {
     const bytes = group.bytes
-    const before = shownOf(group)
+    const { settlements } = group
     const result = work(this.#options.clock.monotonicMs())
     this.#bytes += group.bytes - bytes
     const { deadlineMs } = group
     if (Number.isFinite(deadlineMs)) this.#deadlines.set(group, deadlineMs)
     else this.#deadlines.delete(group)
     if (deadlineMs < this.#sleepsUntilMs) this.#alarm.abort()
-    if (before !== shownOf(group)) this.#record(group)
+    if (group.settlements > settlements) this.#record(group)
     return result
   }
 
   #record(group: Group): void {
-    const { id, protocolType, generationId, state } = group
-    const emptySinceMs = state === 'Empty' ? this.#options.clock.nowMs() : null
-    this.#background(id, () =>
-      this.store.putRecord(id, { protocolType, generationId, emptySinceMs }),
-    )
+    const record = recordOf(group, this.#options.clock.nowMs())
+    const done = this.#background(group.id, this.store.putRecord(group.id, record))
+    this.#recording.set(group, done)
+    void done.finally(() => {
+      if (this.#recording.get(group) === done) this.#recording.delete(group)
+    })
   }
 
-  #background(groupId: string, work: () => Promise<void>): void {
-    const done = this.keep(work(), groupId)
+  #background(groupId: string, change: Promise<void>): Promise<number> {
+    const done = this.keep(change, groupId)
     this.#work.add(done)
     void done.finally(() => this.#work.delete(done))
+    return done
   }
 
   #forget(group: Group): void {
@@ -282,7 +310,7 @@ export class GroupCoordinator {
       const gone = this.store
         .offsetsOf(group.id)
         .filter((at) => !topicIds.has(at.topicId) || this.#isExpired(group, at.committedAtMs))
-      if (gone.length > 0) this.#background(group.id, () => this.store.remove(group.id, gone))
+      if (gone.length > 0) void this.#background(group.id, this.store.remove(group.id, gone))
     }
     this.#dropUnused()
   }
@@ -301,12 +329,7 @@ export class GroupCoordinator {
       if (!group.isIdle || this.store.hasOffsets(group.id)) continue
       group.delete()
       this.#forget(group)
-      this.#background(group.id, () => this.store.removeGroup(group.id))
+      void this.#background(group.id, this.store.removeGroup(group.id))
     }
   }
-}
-
-/** What the record of a group says, for comparison. */
-function shownOf({ generationId, protocolType, state }: Group): string {
-  return `${generationId} ${state === 'Empty'} ${protocolType}`
 }

@@ -1,4 +1,5 @@
 import { QuestlogError } from '../../core/errors.ts'
+import type { GroupRecord } from './group-record.ts'
 
 /** Where groups are kept: the part of a `StateFile` that is needed here. */
 export interface KeyedStore {
@@ -27,14 +28,6 @@ export interface CommittedOffset {
 
 export interface PartitionOffset extends TopicPartition, CommittedOffset {}
 
-/** What is kept of a group besides its offsets. Members are not: after a restart they join again. */
-export interface GroupRecord {
-  readonly protocolType: string | null
-  readonly generationId: number
-  /** Wall time since when it has no members, milliseconds; null while it has. */
-  readonly emptySinceMs: number | null
-}
-
 /** Who stages offsets in a transaction. */
 export interface OffsetProducer {
   readonly producerId: number
@@ -46,6 +39,7 @@ interface StagedOffset extends CommittedOffset {
 }
 
 // docs/internals/log-format.md, "Groups file". A group's name comes last in a key: it may hold any character.
+const stoppedKey = 'stopped'
 const groupKey = (groupId: string) => `group/${groupId}`
 const offsetKey = ({ topicId, partition }: TopicPartition, groupId: string) =>
   `offset/${topicId}/${partition}/${groupId}`
@@ -83,6 +77,15 @@ export class GroupStore {
       if (kind === 'group') ids.add(groupId)
     }
     return ids
+  }
+
+  /** Wall time at which the last run ended in order, milliseconds; undefined when it did not. */
+  stoppedAtMs(): number | undefined {
+    return this.#store.get(stoppedKey) as number | undefined // written by putStopped
+  }
+
+  async putStopped(atMs: number | undefined): Promise<void> {
+    await this.#store.put(new Map([[stoppedKey, atMs]]))
   }
 
   record(groupId: string): GroupRecord | undefined {
@@ -243,7 +246,7 @@ function dropFrom(index: Map<string, Map<string, unknown>>, groupId: string, slo
 }
 
 interface ParsedKey {
-  readonly kind: 'group' | 'offset' | 'staged'
+  readonly kind: 'group' | 'offset' | 'staged' | 'stopped'
   readonly producerId: number
   readonly at: TopicPartition | undefined
   readonly groupId: string
@@ -256,7 +259,8 @@ function parseKey(key: string): ParsedKey {
     topicId: rest[index] ?? '',
     partition: Number(rest[index + 1]),
   })
-  if (kind === 'group') return { kind, producerId: -1, at: undefined, groupId: groupOf(0) }
+  if (kind === 'group' || kind === 'stopped')
+    return { kind, producerId: -1, at: undefined, groupId: groupOf(0) }
   if (kind === 'offset') return { kind, producerId: -1, at: partitionAt(0), groupId: groupOf(2) }
   if (kind === 'staged')
     return { kind, producerId: Number(rest[0]), at: partitionAt(1), groupId: groupOf(3) }

@@ -27,10 +27,13 @@ export interface GroupRules {
   readonly newMemberJoinTimeoutMs: number
 }
 
-/** What a group had before a restart. */
+/** A group as it was when it was last stable, or empty. */
 export interface EarlierGroup {
   readonly generationId: number
   readonly protocolType: string | null
+  readonly protocolName: string | null
+  readonly leaderId: string | null
+  readonly members: readonly Member[]
 }
 
 /**
@@ -63,12 +66,22 @@ export class Group {
   /** While the first members of an empty group wait: how much longer the wait may become. */
   #initialDelay: { leftMs: number; isProlonged: boolean } | null = null
   #bytes = 0
+  #settlements = 0
 
   constructor(id: string, rules: GroupRules, earlier?: EarlierGroup) {
     this.id = id
     this.#rules = rules
     this.#generationId = earlier?.generationId ?? 0
     this.#protocolType = earlier?.protocolType ?? null
+    if (earlier === undefined || earlier.members.length === 0) return
+    this.#protocolName = earlier.protocolName
+    this.#leaderId = earlier.leaderId
+    for (const member of earlier.members) {
+      this.#members.set(member.id, member)
+      this.#bytes += memberBytes(member)
+      if (member.groupInstanceId !== null) this.#instances.set(member.groupInstanceId, member.id)
+    }
+    this.#state = 'Stable'
   }
 
   get state(): GroupState {
@@ -94,6 +107,11 @@ export class Group {
   /** Bytes that its members make it keep. */
   get bytes(): number {
     return this.#bytes
+  }
+
+  /** Counts how often it became stable or empty, or stable with another member id: what should outlive a restart has changed. */
+  get settlements(): number {
+    return this.#settlements
   }
 
   /** Nothing is known of it but its name and generation. */
@@ -320,6 +338,7 @@ export class Group {
     const keepsGeneration = this.#state === 'Stable' && voteProtocol(others) === this.#protocolName
     if (!keepsGeneration) return this.#rebalance(nowMs)
     member.join = null
+    this.#settlements += 1
     this.#touch(member, nowMs)
     // One that can't be told to skip the assignment must not believe that it leads: it would assign, and nobody would ask.
     const answer = this.#joinAnswer(member)
@@ -400,6 +419,7 @@ export class Group {
     this.#protocolName = voteProtocol(members)
     if (first === undefined) {
       this.#state = 'Empty'
+      this.#settlements += 1
       return
     }
     if (!joined.some(({ id }) => id === this.#leaderId)) this.#leaderId = first.id
@@ -442,6 +462,7 @@ export class Group {
       this.#bytes += memberBytes(member)
     }
     this.#state = 'Stable'
+    this.#settlements += 1
   }
 
   #answerSyncs(nowMs: number): void {

@@ -85,15 +85,76 @@ describe('a consumer', () => {
     expect(one.members.length + other.members.length).toBe(2)
   })
 
-  test('is told of a restart by an unknown member id, and the next generation is a higher one', async () => {
+  test('does not notice a restart or a power loss: it keeps its place, its part and its generation', async () => {
     bench = new CoordinatorBench()
     const { claim } = await joinAlone(await bench.start())
-    const client = await bench.restart()
+    bench.files.crash()
+    for (const start of ['start', 'restart'] as const) {
+      const client = await bench[start]()
+      expect(await client.call('heartbeat', claim)).toMatchObject({ errorCode: 0 })
+      const asked = { ...claim, assignments: [] }
+      expect(await client.call('syncGroup', asked, 4)).toMatchObject({
+        errorCode: 0,
+        assignment: Buffer.from('all of it'),
+      })
+      await bench.advance(9_000)
+    }
+    await bench.advance(1_000)
+    expect(bench.coordinator.group('g')?.state).toBe('Empty')
+    const { joined } = await joinAlone(bench.client())
+    expect(joined.generationId).toBeGreaterThan(claim.generationId)
+  })
+
+  test('that was fenced before a power loss is fenced after it', async () => {
+    bench = new CoordinatorBench()
+    let client = await bench.start()
+    const groupInstanceId = 'one'
+    const asked = { ...member, groupId: 'g', groupInstanceId, memberId: '' }
+    const old = await client.call('joinGroup', asked)
+    const claim = { groupId: 'g', memberId: old.memberId, generationId: 1, groupInstanceId }
+    const assignments = [{ memberId: old.memberId, assignment: Buffer.from('all of it') }]
+    await client.call('syncGroup', { ...claim, assignments }, 4)
+    const again = await client.call('joinGroup', asked)
+    bench.files.crash()
+    client = await bench.start()
+    const { fencedInstanceId } = kafkaErrors
+    expect(await client.call('heartbeat', claim)).toMatchObject({ errorCode: fencedInstanceId })
+    const present = { ...claim, memberId: again.memberId }
+    expect(await client.call('heartbeat', present)).toMatchObject({ errorCode: 0 })
+  })
+
+  test('that was not heard of while questlog was down for longer than its session timeout is gone at once', async () => {
+    bench = new CoordinatorBench()
+    const { claim } = await joinAlone(await bench.start())
+    await bench.close()
+    bench.clock.advance(10_001)
+    const client = await bench.start()
+    await bench.advance(0)
     expect(await client.call('heartbeat', claim)).toMatchObject({
       errorCode: kafkaErrors.unknownMemberId,
     })
     const { joined } = await joinAlone(client)
     expect(joined.generationId).toBeGreaterThan(claim.generationId)
+    // The time of that stop means nothing after a crash.
+    const present = { groupId: 'g', memberId: joined.memberId, generationId: joined.generationId }
+    bench.files.crash()
+    bench.clock.advance(60_000)
+    const after = await bench.start()
+    expect(await after.call('heartbeat', present)).toMatchObject({ errorCode: 0 })
+  })
+
+  test('whose group is too large to be kept joins again after a restart', async () => {
+    bench = new CoordinatorBench()
+    let client = await bench.start()
+    const metadata = Buffer.alloc(5 * 1024 * 1024)
+    const large = { ...member, groupId: 'g', protocols: [{ name: 'range', metadata }] }
+    const { memberId } = await client.call('joinGroup', { ...large, memberId: '' }, 3)
+    const claim = { groupId: 'g', memberId, generationId: 1 }
+    await client.call('syncGroup', { ...claim, assignments: [] }, 4)
+    client = await bench.restart()
+    const { unknownMemberId } = kafkaErrors
+    expect(await client.call('heartbeat', claim)).toMatchObject({ errorCode: unknownMemberId })
+    expect(bench.coordinator.group('g')).toMatchObject({ state: 'Empty', generationId: 1 })
   })
 
   test('that waits when questlog stops is told to look for its coordinator again', async () => {

@@ -243,10 +243,14 @@ describe('time', () => {
       protocolType: 'x',
       protocols,
     }
-    await client.call('joinGroup', { ...member, memberId: '' }, 3)
+    const { memberId } = await client.call('joinGroup', { ...member, memberId: '' }, 3)
+    const claim = { groupId, memberId, generationId: 1 }
+    await client.call('syncGroup', { ...claim, assignments: [] }, 4)
     await bench.advance(day / 2)
-    expect(await offsets(client)).toMatchObject({ 0: 1 })
-    client = await bench.restart() // its members are gone from now on
+    client = await bench.restart()
+    await client.call('heartbeat', claim)
+    await bench.advance(day) // since when it has no members
+    expect(bench.coordinator.group(groupId)?.state).toBe('Empty')
     await bench.advance(day - 1)
     expect(await offsets(client)).toMatchObject({ 0: 1 })
     client = await bench.restart()
@@ -286,9 +290,10 @@ describe('deleting', () => {
       { groupId: 'busy', errorCode: kafkaErrors.nonEmptyGroup },
       { groupId: 'no', errorCode: kafkaErrors.groupIdNotFound },
     ])
+    expect(bench.coordinator.groups().map(({ id }) => id)).toEqual(['busy'])
     client = await bench.restart()
     expect(await offsets(client)).toMatchObject({ 0: -1 })
-    expect(bench.coordinator.groups().map(({ id }) => id)).toEqual(['busy'])
+    expect(bench.coordinator.group(groupId)).toBeUndefined()
   })
 
   test('offsets of topics that members read is refused', async () => {
