@@ -50,6 +50,11 @@ export class AbortedIndex {
     return this.#firstNumber + this.#entries.length
   }
 
+  /** The entries that are not pruned, in the order of their markers. */
+  get entries(): readonly AbortedEntry[] {
+    return this.#entries
+  }
+
   /** Whether every entry is in the file. */
   get isStored(): boolean {
     return this.#stored === this.#entries.length

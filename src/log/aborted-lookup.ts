@@ -42,6 +42,11 @@ export class AbortedLookup {
       (isTransactional(batch) && isAborted(byProducer.get(batch.producerId), batch.baseOffset))
   }
 
+  /** Forgets what it knows of a partition: its folder may be another topic's by now. */
+  forget(folder: string): void {
+    this.#known.delete(folder)
+  }
+
   async #byProducer(
     folder: string,
     incarnation: string | undefined,

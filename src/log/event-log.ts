@@ -240,7 +240,7 @@ class OpenLog implements EventLog {
     return [...this.#live.values()].flatMap(({ topic, partitions }) =>
       partitions.flatMap((live, partition) => {
         const startOffset = live.dueStart(nowMs)
-        return startOffset > live.watermark().startOffset
+        return startOffset > live.watermark().startOffset || live.hasDeletedSegment
           ? [{ topic: topic.name, topicId: topic.id, partition, startOffset }]
           : []
       }),
@@ -500,8 +500,13 @@ class OpenLog implements EventLog {
     return changed
   }
 
-  async deleteRecords(): Promise<number> {
-    throw notYet()
+  async deleteRecords(topic: string, partition: number, beforeOffset: number): Promise<number> {
+    const startOffset = await this.#partition(topic, partition).deleteBefore(beforeOffset)
+    await this.#segments.dropBelow(
+      partitionFolder(this.#options.folder, topic, partition),
+      startOffset,
+    )
+    return startOffset
   }
 
   producers(): readonly KnownProducer[] {
@@ -547,10 +552,6 @@ function stickyPartition({ partitions, sticky }: LiveTopic): Partition | undefin
   if (current?.offline === null) return current
   const inTurn = [...partitions.slice(sticky), ...partitions.slice(0, sticky)]
   return inTurn.find((partition) => partition.offline === null) ?? current
-}
-
-function notYet(): QuestlogError {
-  return new QuestlogError('INTERNAL', 'this part of the log is being built')
 }
 
 function unknownTopic(topic: string): QuestlogError {

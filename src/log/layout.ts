@@ -50,6 +50,12 @@ export async function listSegments(files: Files, folder: string): Promise<number
   return names.filter((name) => segmentPattern.test(name)).map((name) => Number(name.slice(0, 20)))
 }
 
+/** Of the base offsets of segments, ascending, those of segments that end at or below a start: the next one begins there or before. */
+export function belowStart(bases: readonly number[], startOffset: number): readonly number[] {
+  const first = bases.findLastIndex((base) => base <= startOffset)
+  return bases.slice(0, Math.max(0, first))
+}
+
 /** `<folder>/<offset, 20 digits>.snapshot`. */
 export function snapshotPath(folder: string, offset: number): string {
   return join(folder, `${String(offset).padStart(20, '0')}.snapshot`)

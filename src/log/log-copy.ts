@@ -7,6 +7,7 @@ import { endTransactions, outcomesBeyond } from './copy-transactions.ts'
 import { damagedLog } from './failures.ts'
 import {
   abortedPath,
+  belowStart,
   indexPath,
   listSegments,
   metaPath,
@@ -17,6 +18,7 @@ import {
 } from './layout.ts'
 import { writeLogStart } from './log-start.ts'
 import { decodeMeta } from './meta.ts'
+import { countExcludedBelow, countMissing } from './partition-counts.ts'
 import type { RecoveredProducers } from './producer-recovery.ts'
 import type { PartitionWatermark, Topic } from './record.ts'
 import { scanSegment } from './segment.ts'
@@ -55,6 +57,8 @@ interface PartitionCopy {
   readonly topic: Topic
   readonly partition: number
   end: PartitionWatermark
+  /** How the partition stood when it began as the copy does. */
+  begin: PartitionWatermark
   segments: CopiedSegment[]
   /** How transactions end of which only the records are copied. */
   outcomes: Awaited<ReturnType<typeof outcomesBeyond>>
@@ -93,6 +97,7 @@ export class LogCopy {
         topic,
         partition: end.partition,
         end,
+        begin: end,
         segments: [],
         outcomes: new Map(),
       }
@@ -112,7 +117,7 @@ export class LogCopy {
       end,
     )
     const there = await listSegments(this.#files, this.#sourceFolder(copy))
-    const listed = there.filter((base) => base >= end.startOffset) // what lies before is removed already
+    const listed = there.slice(belowStart(there, end.startOffset).length) // what lies before is removed already
     const known = segments.at(-1)
     let isWhole = known === undefined || listed.includes(known.baseOffset)
     if (!isWhole) await this.#forget(copy)
@@ -123,6 +128,9 @@ export class LogCopy {
       isWhole = false
       await this.#forget(copy)
     }
+    // What retention removes after it was copied is in the copy.
+    const first = copy.segments[0]?.baseOffset
+    if (first === undefined || end.startOffset <= first) copy.begin = end
     return isWhole
   }
 
@@ -206,6 +214,7 @@ export class LogCopy {
       }
     }
     copy.segments = []
+    copy.begin = copy.end
   }
 
   /** Checks the last segments, writes the meta file and syncs the folders: `sums` are all files of the copy by path. */
@@ -221,7 +230,7 @@ export class LogCopy {
       if (last.extent.endOffset !== copy.end.visibleOffset)
         throw this.#damaged(copy, last.extent, `offset ${copy.end.visibleOffset} should end there`)
       const producers = await this.#endTransactions(copy, last)
-      const partition = describe(copy, last, producers)
+      const partition = await this.#describe(copy, last, producers)
       await this.#writeStart(copy, partition)
       await this.#files.syncFolder(this.#targetFolder(copy))
       partitions.push(partition)
@@ -259,10 +268,40 @@ export class LogCopy {
     return producers
   }
 
-  /** What retention had removed before the copy begins. */
+  async #describe(
+    copy: PartitionCopy,
+    last: CopiedSegment,
+    { state, aborted }: RecoveredProducers,
+  ): Promise<CopiedPartition> {
+    const { topic, partition, begin } = copy
+    const extents = copy.segments
+      .map(({ extent }) => extent)
+      .filter((extent) => extent !== undefined)
+    const startOffset = Math.max(begin.startOffset, extents[0]?.baseOffset ?? last.baseOffset)
+    const { transactions } = state
+    const own = { files: this.#files, folder: this.#targetFolder(copy), topic: topic.name }
+    const place = { ...own, partition, transactions, aborted }
+    const excludedBelow = await countExcludedBelow(place, extents, startOffset)
+    return {
+      topic: topic.name,
+      topicId: topic.id,
+      partition,
+      startOffset,
+      endOffset: last.extent?.endOffset ?? copy.end.visibleOffset,
+      missingOffsets: countMissing(extents, startOffset),
+      excludedOffsets: transactions.excluded - excludedBelow,
+      removedRecords: begin.removedRecords,
+      removedExcluded: begin.removedExcluded,
+      segmentBaseOffset: last.baseOffset,
+      position: last.sum.bytes,
+    }
+  }
+
+  /** What was removed before the copy begins. */
   async #writeStart(copy: PartitionCopy, partition: CopiedPartition): Promise<void> {
     const { startOffset, removedRecords, removedExcluded = 0 } = partition
-    if (removedRecords + removedExcluded === 0) return
+    const isInside = startOffset > (copy.segments[0]?.baseOffset ?? startOffset)
+    if (removedRecords + removedExcluded === 0 && !isInside) return
     const folder = this.#targetFolder(copy)
     await writeLogStart(this.#files, folder, { startOffset, removedRecords, removedExcluded })
     this.#sums.set(startPath(folder), await sumFile(this.#files, startPath(folder)))
@@ -283,37 +322,6 @@ export class LogCopy {
 
   #targetFolder({ topic, partition }: PartitionCopy): string {
     return partitionFolder(this.#to, topic.name, partition)
-  }
-}
-
-function describe(
-  copy: PartitionCopy,
-  last: CopiedSegment,
-  { state }: RecoveredProducers,
-): CopiedPartition {
-  const extents = copy.segments.map(({ extent }) => extent).filter((extent) => extent !== undefined)
-  let missingOffsets = 0
-  for (const [at, extent] of extents.entries())
-    missingOffsets += extent.baseOffset - (extents[at - 1]?.endOffset ?? extent.baseOffset)
-  // What retention removed after it was copied is in the copy.
-  const removedSince = extents
-    .filter((extent) => extent.endOffset <= copy.end.startOffset)
-    .reduce((sum, extent) => sum + extent.endOffset - extent.baseOffset, 0)
-  const firstThere = extents.find((extent) => extent.endOffset > copy.end.startOffset)
-  const { transactions } = state
-  const excludedSince = transactions.excludedAt(firstThere?.baseOffset ?? 0) ?? 0
-  return {
-    topic: copy.topic.name,
-    topicId: copy.topic.id,
-    partition: copy.partition,
-    startOffset: extents[0]?.baseOffset ?? last.baseOffset,
-    endOffset: last.extent?.endOffset ?? copy.end.visibleOffset,
-    missingOffsets,
-    excludedOffsets: transactions.excluded,
-    removedRecords: Math.max(0, copy.end.removedRecords - removedSince + excludedSince),
-    removedExcluded: Math.max(0, copy.end.removedExcluded - excludedSince),
-    segmentBaseOffset: last.baseOffset,
-    position: last.sum.bytes,
   }
 }
 

@@ -7,11 +7,11 @@ import { startPath } from './layout.ts'
 
 /** What retention has removed of a partition. */
 export interface LogStart {
-  /** Segments that begin below it are removed, also those whose file is still there. */
+  /** What lies below is removed, also where its file is still there. */
   readonly startOffset: number
-  /** Events that were in them. */
+  /** Events that lay there. */
   readonly removedRecords: number
-  /** Offsets in them that held no event: control records, and records of aborted transactions. */
+  /** Offsets there that held no event: control records, and records of aborted transactions. */
   readonly removedExcluded: number
 }
 
@@ -56,7 +56,7 @@ export async function readLogStart(
   if (repair) return firstStart
   throw new QuestlogError(
     'LOG_DAMAGED',
-    `${path} is damaged: it says which segments retention has removed`,
+    `${path} is damaged: it says what retention has removed`,
     { file: path, position: 0 },
     { hint: '`questlog up --repair` goes on with the segments that are there' },
   )

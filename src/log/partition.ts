@@ -399,6 +399,29 @@ export class Partition {
     return sealed[count]?.baseOffset ?? this.#writer.end.segmentBaseOffset
   }
 
+  /** Whether a segment is sealed of which everything was deleted. */
+  get hasDeletedSegment(): boolean {
+    const [first] = this.#writer.sealed
+    return first !== undefined && first.endOffset <= this.#start.offset
+  }
+
+  /** See EventLog.deleteRecords. */
+  async deleteBefore(offset: number): Promise<number> {
+    this.#checkOpen()
+    const { highWatermark } = this.watermark()
+    if (!Number.isInteger(offset) || offset < 0 || offset > highWatermark)
+      throw this.#error(
+        'OFFSET_OUT_OF_RANGE',
+        `records can be deleted up to offset ${highWatermark}, not ${offset}`,
+      )
+    try {
+      return await this.#start.deleteBefore(offset, () => this.watermark().visibleOffset)
+    } catch (error) {
+      if (!isDiskFull(error)) throw error
+      throw this.#error('OVERLOADED', 'the disk is full; nothing was deleted', error)
+    }
+  }
+
   /** Removes the sealed segments that end at or below an offset; resolves to how many. Nothing while offline, and nothing that an open transaction may make visible. */
   async remove(belowOffset: number): Promise<number> {
     if (this.#offline !== null || this.#closed !== undefined) return 0

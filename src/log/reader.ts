@@ -2,7 +2,14 @@ import type { Files } from '../core/files.ts'
 import { QuestlogError } from '../core/errors.ts'
 import { AbortedLookup } from './aborted-lookup.ts'
 import { damagedLog } from './failures.ts'
-import { listSegments, metaPath, partitionFolder, segmentPath, watermarkPath } from './layout.ts'
+import {
+  belowStart,
+  listSegments,
+  metaPath,
+  partitionFolder,
+  segmentPath,
+  watermarkPath,
+} from './layout.ts'
 import { decodeMeta } from './meta.ts'
 import { OpenSegments, type OpenSegment } from './open-segments.ts'
 import type { RecordBatch } from './record-batch.ts'
@@ -166,12 +173,9 @@ export class LogReader {
   async releaseRemoved(topic: Topic, partition: number, startOffset: number): Promise<void> {
     const folder = partitionFolder(this.#folder, topic.name, partition)
     const bases = this.#bases.get(folder) ?? []
-    const removed = bases.filter((base) => base < startOffset)
+    const removed = belowStart(bases, startOffset)
     if (removed.length === 0) return
-    this.#bases.set(
-      folder,
-      bases.filter((base) => base >= startOffset),
-    )
+    this.#bases.set(folder, bases.slice(removed.length))
     await this.#segments.drop(removed.map((base) => segmentPath(folder, base)))
   }
 
@@ -204,6 +208,7 @@ export class LogReader {
 
   async #forget(folder: string): Promise<void> {
     this.#bases.delete(folder)
+    this.#aborted.forget(folder)
     await this.#segments.forget(folder)
   }
 

@@ -4,13 +4,21 @@ import type { AppendFile, Files } from '../core/files.ts'
 import type { Logger } from '../core/logger.ts'
 import { AbortedIndex } from './aborted-index.ts'
 import { damagedLog, isDiskFull } from './failures.ts'
-import { abortedPath, baseOffsetOf, indexPath, listSegments, segmentPath } from './layout.ts'
+import {
+  abortedPath,
+  baseOffsetOf,
+  belowStart,
+  indexPath,
+  listSegments,
+  segmentPath,
+} from './layout.ts'
 import { readLogStart, type LogStart } from './log-start.ts'
 import { recoverProducers } from './producer-recovery.ts'
 import { dropSnapshotsAbove } from './producer-snapshot.ts'
 import type { ProducerState } from './producer-state.ts'
 import type { ProducerLimits } from './producers.ts'
 import type { PartitionWatermark } from './record.ts'
+import { countExcludedBelow, countMissing } from './partition-counts.ts'
 import { canBeTorn, findBatchAfter, loadIndex, scanSegment } from './segment.ts'
 import { SegmentIndex, type Place, type SegmentExtent } from './segment-index.ts'
 
@@ -43,10 +51,12 @@ export interface RecoveredPartition {
   readonly active: ActiveSegment
   /** The sealed segments, oldest first. */
   readonly sealed: readonly SegmentExtent[]
-  /** First offset of the first segment. */
+  /** First offset that can be read. */
   readonly startOffset: number
-  /** Offsets between segments that hold no record. Only a restart or a repair makes such gaps, a roll never. */
+  /** Offsets from there on, between segments, that hold no record. Only a restart or a repair makes such gaps, a roll never. */
   readonly missingOffsets: number
+  /** Offsets below the start that hold no event, as the transactions count them. */
+  readonly excludedBelow: number
   /** Records that retention has removed. */
   readonly removedRecords: number
   readonly removedExcluded: number
@@ -56,10 +66,7 @@ export interface RecoveredPartition {
   readonly aborted: AbortedIndex
 }
 
-type Opened = Omit<
-  RecoveredPartition,
-  'removedRecords' | 'removedExcluded' | 'producers' | 'aborted'
->
+type Opened = Pick<RecoveredPartition, 'active' | 'sealed' | 'lastTimestampMs'>
 
 /**
  * Brings the folder of a partition into order after any end of the last run: everything it returns is synced. Sealed segments are taken from their indexes, the last one is scanned.
@@ -99,7 +106,19 @@ export async function recoverPartition(options: RecoveryOptions): Promise<Recove
     const segments = [...opened.sealed, opened.active.index]
     const found = await recoverProducers({ ...options, nowMs: options.clock.nowMs() }, segments)
     const aborted = await AbortedIndex.open(files, abortedPath(folder), found.aborted)
-    return { ...opened, removedRecords, removedExcluded, producers: found.state, aborted }
+    const startOffset = Math.max(start.startOffset, segments[0]?.baseOffset ?? 0)
+    const { state: producers } = found
+    const place = { ...options, transactions: producers.transactions, aborted: found.aborted }
+    return {
+      ...opened,
+      startOffset,
+      missingOffsets: countMissing(segments, startOffset),
+      excludedBelow: await countExcludedBelow(place, segments, startOffset),
+      removedRecords,
+      removedExcluded,
+      producers,
+      aborted,
+    }
   } catch (error) {
     await opened.active.file.close()
     throw error
@@ -108,10 +127,10 @@ export async function recoverPartition(options: RecoveryOptions): Promise<Recove
 
 /** Removes the segments that retention had already taken from the log when the last run ended. */
 async function finishRemoval({ files, folder }: RecoveryOptions, start: LogStart): Promise<void> {
-  const names = await files.list(folder)
-  const removed = names.filter((name) => baseOffsetOf(name) < start.startOffset)
-  for (const name of removed) await files.unlink(join(folder, name))
-  if (removed.length > 0) await files.syncFolder(folder)
+  const removed = new Set(belowStart(await listSegments(files, folder), start.startOffset))
+  const names = (await files.list(folder)).filter((name) => removed.has(baseOffsetOf(name)))
+  for (const name of names) await files.unlink(join(folder, name))
+  if (names.length > 0) await files.syncFolder(folder)
 }
 
 async function openActive(
@@ -141,8 +160,6 @@ async function openActive(
   return {
     active: { file, index },
     sealed,
-    startOffset: (sealed[0] ?? index).baseOffset,
-    missingOffsets: countMissing([...sealed, index]),
     lastTimestampMs: lastTimestamp(options, sealed, index),
   }
 }
@@ -161,13 +178,6 @@ function lastTimestamp(
 function sealNow({ clock }: RecoveryOptions, index: SegmentIndex): SegmentIndex {
   index.written(clock.nowMs())
   return index
-}
-
-function countMissing(extents: readonly SegmentExtent[]): number {
-  let missing = 0
-  for (const [at, extent] of extents.entries())
-    missing += extent.baseOffset - (extents[at - 1]?.endOffset ?? extent.baseOffset)
-  return missing
 }
 
 /** Opens a segment for appending, cut to its good part and synced. */

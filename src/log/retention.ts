@@ -38,11 +38,6 @@ export function countDue(
   return count
 }
 
-/** Records in segments. A segment has no holes. */
-export function countRecords(segments: readonly SegmentExtent[]): number {
-  return segments.reduce((sum, { baseOffset, endOffset }) => sum + endOffset - baseOffset, 0)
-}
-
 /** Removes the index of a segment: on a full disk that makes the room for the start file. It can be made anew, should the segment stay. */
 export function unlinkIndex(files: Files, folder: string, baseOffset: number): Promise<void> {
   return unlinkIfThere(files, indexPath(segmentPath(folder, baseOffset)))

@@ -1,6 +1,13 @@
 import type { Files } from '../core/files.ts'
 import { damagedLog } from './failures.ts'
-import { listSegments, metaPath, partitionFolder, segmentPath, watermarkPath } from './layout.ts'
+import {
+  belowStart,
+  listSegments,
+  metaPath,
+  partitionFolder,
+  segmentPath,
+  watermarkPath,
+} from './layout.ts'
 import { readLogStart } from './log-start.ts'
 import { decodeMeta } from './meta.ts'
 import type { PartitionWatermark } from './record.ts'
@@ -52,7 +59,7 @@ async function readEnd(
 ): Promise<Omit<PartitionWatermark, 'topicId' | 'partition'> | undefined> {
   const start = await readLogStart(files, folder)
   const there = await listSegments(files, folder)
-  const bases = there.filter((each) => each >= start.startOffset)
+  const bases = there.slice(belowStart(there, start.startOffset).length)
   const base = bases.at(-1)
   if (base === undefined) return undefined
   const path = segmentPath(folder, base)
@@ -78,7 +85,7 @@ async function readEnd(
       syncedOffset: offset,
       segmentBaseOffset: visible.segmentBaseOffset,
       position: visible.position,
-      startOffset: bases[0] ?? base,
+      startOffset: Math.max(start.startOffset, bases[0] ?? base),
       missingOffsets: 0, // the copy counts its own
       excludedOffsets: 0, // as well
       removedRecords: start.removedRecords,

@@ -1,11 +1,12 @@
 import { QuestlogError, systemErrorCode } from '../core/errors.ts'
 import type { Files, ReadFile } from '../core/files.ts'
-import { indexPath, listSegments, partitionFolder, segmentPath } from './layout.ts'
+import { belowStart, indexPath, listSegments, partitionFolder, segmentPath } from './layout.ts'
 import { readLogStart } from './log-start.ts'
 import type { LogReader } from './reader.ts'
 import type { PartitionWatermark, Topic } from './record.ts'
 import { BatchWalk, canBeTorn, findBatchAfter } from './segment.ts'
 import { SegmentIndex, type Place } from './segment-index.ts'
+import { TransactionCheck } from './verify-transactions.ts'
 
 const walkChunkBytes = 1024 * 1024
 
@@ -57,12 +58,15 @@ class PartitionCheck {
   readonly #folder: string
   readonly #damages: Damage[] = []
   readonly #remarks: string[] = []
+  readonly #transactions = new TransactionCheck()
   #segments = 0
   #records = 0
   #bytes = 0
   #missing = 0
   #startOffset: number | undefined
   #endOffset = 0
+  /** What lies below is removed, also in a segment that holds more. */
+  #removedBelow = 0
 
   constructor(options: VerifyOptions) {
     this.#options = options
@@ -73,7 +77,9 @@ class PartitionCheck {
     const { files, topic, partition } = this.#options
     const published = this.#published()
     const start = await this.#start()
-    const bases = (await listSegments(files, this.#folder)).filter((base) => base >= start)
+    this.#removedBelow = start
+    const there = await listSegments(files, this.#folder)
+    const bases = there.slice(belowStart(there, start).length)
     const last = this.#options.running ? published?.segmentBaseOffset : bases.at(-1)
     for (const base of bases)
       if (base <= (last ?? -1)) await this.#segment(base, base === last, published)
@@ -84,7 +90,10 @@ class PartitionCheck {
         0,
         `the log ends at offset ${this.#endOffset}, but everything below ${synced} was synced`,
       )
-    if (this.#damages.length === 0) this.#checkGone(published)
+    if (this.#damages.length === 0) {
+      this.#checkGone(published)
+      await this.#checkTransactions()
+    }
     return {
       topic: topic.name,
       partition,
@@ -97,6 +106,17 @@ class PartitionCheck {
       damages: this.#damages,
       remarks: this.#remarks,
     }
+  }
+
+  /** Where batches are missing nobody can tell what became of transactions. */
+  async #checkTransactions(): Promise<void> {
+    const { files, running } = this.#options
+    const startOffset = this.#startOffset ?? this.#endOffset
+    const log = { startOffset, endOffset: this.#endOffset, running }
+    const findings = await this.#transactions.compare(files, this.#folder, log)
+    for (const { file, reason, isDamage } of findings)
+      if (isDamage) this.#damage(file, 0, reason)
+      else this.#remarks.push(`${file}: ${reason}`)
   }
 
   /** Segments that are gone leave a gap that nobody knows of. Not told when the watermark is another's, as after a power loss, or retention was at work meanwhile. */
@@ -171,14 +191,14 @@ class PartitionCheck {
 
   /** Where the segment stands among the others: a gap is accounted, an overlap is damage. */
   #place(path: string, base: number): void {
-    if (this.#startOffset === undefined) this.#startOffset = base
+    if (this.#startOffset === undefined) this.#startOffset = Math.max(base, this.#removedBelow)
     else if (base < this.#endOffset)
       this.#damage(
         path,
         0,
         `it begins at offset ${base}, but those before reach ${this.#endOffset}`,
       )
-    else this.#missing += base - this.#endOffset
+    else this.#missing += Math.max(0, base - Math.max(this.#endOffset, this.#removedBelow))
     this.#endOffset = base
   }
 
@@ -227,7 +247,9 @@ class PartitionCheck {
         continue
       }
       index.note(batch, position)
-      this.#records += batch.recordCount
+      const first = Math.max(batch.baseOffset, this.#removedBelow)
+      this.#records += Math.max(0, batch.nextOffset - first)
+      this.#transactions.note(batch)
       this.#endOffset = batch.nextOffset
     }
   }
@@ -242,7 +264,7 @@ class PartitionCheck {
     })
     if (bytes === undefined) {
       // Retention removes the index first, then moves the start, then removes the segment.
-      if (index.baseOffset >= (this.#published()?.startOffset ?? 0))
+      if (index.endOffset > (this.#published()?.startOffset ?? 0))
         this.#remarks.push(`${path} is missing; the next start makes it anew`)
       return
     }
