@@ -3,6 +3,8 @@ import type { DuckDBInstance } from '@duckdb/node-api'
 import { openDuckdb, type DuckDBConnection } from '../core/duckdb.ts'
 import type { Metric } from '../core/metrics.ts'
 import { createSqlEngine, type SqlEngine } from '../sql/engine.ts'
+import { IcebergCatalog } from '../sql/iceberg-catalog.ts'
+import { createIcebergRest, icebergPrefix } from '../sql/iceberg-rest.ts'
 import { createSqlServer, type SqlServer } from '../sql/sql-server.ts'
 import type { Topic } from '../log/record.ts'
 import {
@@ -95,6 +97,12 @@ function openServer(
   { instance, stream, engine, inspector }: LakeParts,
 ): SqlServer {
   const { settings, files, clock, logger, data, host } = options
+  const catalog = new IcebergCatalog({
+    files,
+    clock,
+    lakeFolder: join(data, 'lake'),
+    guestFolder: join(data, 'guests'),
+  })
   const where = lineResponder((url, write) =>
     whereIs(stream, inspector, url.searchParams.get('receipt') ?? '', write),
   )
@@ -110,6 +118,9 @@ function openServer(
       reasons: [...stream.failures].map(([topic, failure]) => `topic ${topic}: ${failure.reason}`),
     }),
     metrics: () => lakeMetrics(stream),
+    folders: new Map([
+      [icebergPrefix, createIcebergRest({ catalog, logger, bodyBytesMax: settings.bodyBytesMax })],
+    ]),
     extraRoutes: new Map([
       ['GET /_questlog/where', where],
       ['GET /_questlog/audit', audit],

@@ -225,6 +225,21 @@ export const errorCatalog = {
     retriable: false,
     hint: 'see `questlog tables snapshots TABLE`; snapshotAgeMsMin and snapshotCountMin say how long they stay',
   },
+  TABLE_EXISTS: {
+    http: 409,
+    kafka: 42,
+    retriable: false,
+    hint: 'choose another name, or drop the table first',
+  },
+  TABLE_OWNED: {
+    http: 403,
+    kafka: 29,
+    retriable: false,
+    hint: 'change the table through questlog.config.ts; other engines may read and compact it',
+  },
+  NAMESPACE_UNKNOWN: { http: 404, kafka: 3, retriable: false, hint: 'create the namespace first' },
+  NAMESPACE_EXISTS: { http: 409, kafka: 42, retriable: false, hint: 'choose another name' },
+  NAMESPACE_IN_USE: { http: 409, kafka: 42, retriable: false, hint: 'drop its tables first' },
   TABLE_DAMAGED: {
     http: 500,
     kafka: 2,

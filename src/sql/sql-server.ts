@@ -24,6 +24,8 @@ export interface SqlServerOptions {
   readonly metrics: () => readonly Metric[]
   /** More routes by `METHOD /path`. They are reached only past the checks of Host and Origin. */
   readonly extraRoutes?: ReadonlyMap<string, ExtraRoute>
+  /** Everything below a path, such as `/iceberg/`; past the same checks. */
+  readonly folders?: ReadonlyMap<string, ExtraRoute>
 }
 
 export interface SqlServer {
@@ -149,6 +151,8 @@ class HttpSqlServer implements SqlServer {
     const method = request.method ?? ''
     const route = this.#routes.get(`${method === 'HEAD' ? 'GET' : method} ${path}`)
     if (route !== undefined) return route
+    for (const [prefix, folder] of this.#options.folders ?? [])
+      if (path.startsWith(prefix)) return folder
     const methods = ['GET', 'POST'].filter((other) => this.#routes.has(`${other} ${path}`))
     if (methods.length > 0)
       throw new QuestlogError(

@@ -1,0 +1,190 @@
+import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
+import type { Clock } from '../core/clock.ts'
+import { QuestlogError, systemErrorCode } from '../core/errors.ts'
+import { replaceFile, type Files } from '../core/files.ts'
+import { removeFolder } from '../core/host.ts'
+import { locationOf, pathOf } from './location.ts'
+import { commitMetadata, readMetadata, type MetadataVersion } from './metadata-commit.ts'
+import type { TableMetadata } from './metadata.ts'
+
+const propertiesName = 'namespace.json'
+/** A table whose folder holds this file was dropped; its files are still there. */
+const droppedName = 'dropped'
+
+export interface GuestTablesOptions {
+  readonly files: Files
+  readonly clock: Clock
+  /** `<data>/guests`: `<namespace>/<table>/{metadata,data}`. */
+  readonly folder: string
+}
+
+/**
+ * Tables that other engines keep in questlog's catalog: Iceberg of any form that version 2 of the format has. They lie apart from the tables of the stream, which
+ * rely on a form of their own. A namespace is a folder with a properties file.
+ */
+export class GuestTables {
+  readonly #options: GuestTablesOptions
+
+  constructor(options: GuestTablesOptions) {
+    this.#options = options
+  }
+
+  /** Names of the namespaces, sorted. */
+  async namespaces(): Promise<readonly string[]> {
+    const { files, folder } = this.#options
+    const found: string[] = []
+    for (const name of (await files.list(folder)).filter(isName))
+      if ((await this.namespaceProperties(name)) !== undefined) found.push(name)
+    return found
+  }
+
+  /** Undefined when there is no such namespace. */
+  async namespaceProperties(
+    namespace: string,
+  ): Promise<Readonly<Record<string, string>> | undefined> {
+    try {
+      const path = join(this.#folderOf(namespace), propertiesName)
+      const text = (await this.#options.files.readAll(path)).toString('utf8')
+      return JSON.parse(text) as Record<string, string> // written below
+    } catch (error) {
+      if (['ENOENT', 'ENOTDIR'].includes(systemErrorCode(error) ?? '')) return undefined
+      throw error
+    }
+  }
+
+  async setNamespaceProperties(
+    namespace: string,
+    properties: Readonly<Record<string, string>>,
+  ): Promise<void> {
+    const { files } = this.#options
+    const folder = this.#folderOf(namespace)
+    await files.makeFolder(folder)
+    const text = `${JSON.stringify(properties)}\n`
+    await replaceFile(files, join(folder, propertiesName), Buffer.from(text))
+    await files.syncFolder(folder)
+  }
+
+  /** NAMESPACE_IN_USE while it holds tables. */
+  async dropNamespace(namespace: string): Promise<void> {
+    const { files } = this.#options
+    if ((await this.tables(namespace)).length > 0)
+      throw new QuestlogError('NAMESPACE_IN_USE', `namespace ${namespace} holds tables`)
+    const folder = this.#folderOf(namespace)
+    await files.unlink(join(folder, propertiesName))
+    await files.syncFolder(folder)
+  }
+
+  /** Names of the tables of a namespace, sorted. */
+  async tables(namespace: string): Promise<readonly string[]> {
+    const { files } = this.#options
+    const found: string[] = []
+    const names = await files.list(this.#folderOf(namespace)).catch(noNames)
+    for (const name of names.filter(isName))
+      if ((await this.load(namespace, name)) !== undefined) found.push(name)
+    return found
+  }
+
+  /** Undefined when there is no such table. */
+  async load(namespace: string, name: string): Promise<MetadataVersion | undefined> {
+    const { files } = this.#options
+    const folder = this.tableFolder(namespace, name)
+    if ((await files.sizeOf(join(folder, droppedName)).catch(noSize)) !== undefined)
+      return undefined
+    return readMetadata(files, folder).catch((error: unknown) => {
+      if (systemErrorCode(error) === 'ENOTDIR') return undefined
+      throw error
+    })
+  }
+
+  /** Where a new table of this name is to keep its files. */
+  location(namespace: string, name: string): string {
+    return locationOf(this.tableFolder(namespace, name))
+  }
+
+  /** Commits what `build` makes of the table, or of none. COMMIT_CONFLICT, OUTCOME_UNKNOWN */
+  async commit(
+    namespace: string,
+    name: string,
+    build: (current: TableMetadata | undefined, nowMs: number) => TableMetadata,
+  ): Promise<MetadataVersion> {
+    const folder = this.tableFolder(namespace, name)
+    if ((await this.load(namespace, name)) === undefined) await this.#makeRoom(folder)
+    return commitMetadata(this.#options, folder, async (current, nowMs) => build(current, nowMs))
+  }
+
+  /** Takes a table out of the catalog; with `purge` its files go too. TABLE_UNKNOWN */
+  async drop(namespace: string, name: string, purge: boolean): Promise<void> {
+    const { files } = this.#options
+    const folder = this.tableFolder(namespace, name)
+    const table = await this.load(namespace, name)
+    if (table === undefined) throw unknownTable(namespace, name)
+    await files.writeNew(join(folder, droppedName), new Uint8Array())
+    await files.syncFolder(folder)
+    if (!purge) return
+    removeFolder(folder)
+    // A renamed or registered table has its files elsewhere; only what lies among ours is ours to remove.
+    const own = pathOf(table.metadata.location)
+    if (own !== folder && own.startsWith(`${this.#options.folder}/`)) removeFolder(own)
+  }
+
+  /** Gives a table another name; its files stay where they are. TABLE_UNKNOWN, TABLE_EXISTS */
+  async rename(
+    from: { readonly namespace: string; readonly name: string },
+    to: { readonly namespace: string; readonly name: string },
+  ): Promise<void> {
+    const table = await this.load(from.namespace, from.name)
+    if (table === undefined) throw unknownTable(from.namespace, from.name)
+    await this.create(to.namespace, to.name, table.metadata)
+    await this.drop(from.namespace, from.name, false)
+  }
+
+  /** Makes a table of this metadata. TABLE_EXISTS */
+  async create(namespace: string, name: string, metadata: TableMetadata): Promise<MetadataVersion> {
+    return this.commit(namespace, name, (current) => {
+      if (current === undefined) return metadata
+      throw new QuestlogError('TABLE_EXISTS', `table ${namespace}.${name} exists`)
+    })
+  }
+
+  tableFolder(namespace: string, name: string): string {
+    return join(this.#folderOf(namespace), checkName(name))
+  }
+
+  #folderOf(namespace: string): string {
+    return join(this.#options.folder, checkName(namespace))
+  }
+
+  /** What a dropped table of the same name has left moves aside. */
+  async #makeRoom(folder: string): Promise<void> {
+    const { files } = this.#options
+    if ((await files.sizeOf(join(folder, droppedName)).catch(noSize)) === undefined) return
+    await files.rename(folder, `${folder}.${droppedName}-${randomUUID()}`)
+  }
+}
+
+/** Names become folders. REQUEST_MALFORMED */
+export function checkName(name: string): string {
+  if (isName(name)) return name
+  throw new QuestlogError(
+    'REQUEST_MALFORMED',
+    `"${name}" is no name for a table or namespace here: 1 to 128 letters, digits, "_", "@" and "-"`,
+  )
+}
+
+function isName(name: string): boolean {
+  return /^[A-Za-z0-9_][A-Za-z0-9_@-]{0,127}$/.test(name)
+}
+
+function unknownTable(namespace: string, name: string): QuestlogError {
+  return new QuestlogError('TABLE_UNKNOWN', `there is no table ${namespace}.${name}`)
+}
+
+function noNames(error: unknown): string[] {
+  if (['ENOENT', 'ENOTDIR'].includes(systemErrorCode(error) ?? '')) return []
+  throw error
+}
+
+function noSize(error: unknown): undefined {
+  if (systemErrorCode(error) !== 'ENOTDIR') throw error
+}

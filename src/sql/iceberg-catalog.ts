@@ -1,0 +1,281 @@
+import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
+import type { Clock } from '../core/clock.ts'
+import { QuestlogError } from '../core/errors.ts'
+import type { Files } from '../core/files.ts'
+import { listTables } from '../lake/catalog.ts'
+import { emptyMetadata, metadataOf, type CreateRequest } from '../lake/guest-metadata.ts'
+import { checkName, GuestTables } from '../lake/guest-tables.ts'
+import { pathOf } from '../lake/location.ts'
+import { readManifestList } from '../lake/manifest-list.ts'
+import { commitMetadata, readMetadata, type MetadataVersion } from '../lake/metadata-commit.ts'
+import {
+  applyUpdates,
+  checkRequirements,
+  type CommitRequirement,
+  type MetadataUpdate,
+} from '../lake/metadata-updates.ts'
+import {
+  currentSnapshot,
+  decodeMetadata,
+  type Snapshot,
+  type TableMetadata,
+} from '../lake/metadata.ts'
+
+export interface IcebergCatalogOptions {
+  readonly files: Files
+  readonly clock: Clock
+  /** `<data>/lake`: the tables of the stream. */
+  readonly lakeFolder: string
+  /** `<data>/guests`: the tables of other engines. */
+  readonly guestFolder: string
+}
+
+export interface TableName {
+  readonly namespace: string
+  readonly name: string
+}
+
+/** What a table of the stream may be changed by from outside. */
+const compactingActions: ReadonlySet<string> = new Set(['add-snapshot', 'set-snapshot-ref'])
+
+/**
+ * The tables of the stream and those of other engines as one catalog. On the stream's tables others may compact: a `replace` snapshot with as many rows, on the current one. The offsets of
+ * the stream are a property of the table, which such a commit does not touch.
+ */
+export class IcebergCatalog {
+  readonly #options: IcebergCatalogOptions
+  readonly #guests: GuestTables
+
+  constructor(options: IcebergCatalogOptions) {
+    this.#options = options
+    this.#guests = new GuestTables({ ...options, folder: options.guestFolder })
+  }
+
+  async namespaces(): Promise<readonly string[]> {
+    const own = await this.#own()
+    const names = new Set([
+      ...own.map(({ namespace }) => namespace),
+      ...(await this.#guests.namespaces()),
+    ])
+    return [...names].toSorted()
+  }
+
+  /** NAMESPACE_UNKNOWN */
+  async namespaceProperties(namespace: string): Promise<Readonly<Record<string, string>>> {
+    const guests = await this.#guests.namespaceProperties(checkName(namespace))
+    const isOwn = await this.#isOwnNamespace(namespace)
+    if (guests === undefined && !isOwn) throw unknownNamespace(namespace)
+    return { ...guests, ...(isOwn ? { owner: 'questlog' } : {}) }
+  }
+
+  /** NAMESPACE_EXISTS */
+  async createNamespace(
+    namespace: string,
+    properties: Readonly<Record<string, string>>,
+  ): Promise<void> {
+    if ((await this.namespaces()).includes(checkName(namespace)))
+      throw new QuestlogError('NAMESPACE_EXISTS', `namespace ${namespace} exists`)
+    await this.#guests.setNamespaceProperties(namespace, properties)
+  }
+
+  /** Removes and sets properties; answers with the names that were removed. NAMESPACE_UNKNOWN */
+  async changeNamespace(
+    namespace: string,
+    removals: readonly string[],
+    updates: Readonly<Record<string, string>>,
+  ): Promise<readonly string[]> {
+    const properties = await this.namespaceProperties(namespace)
+    const removed = removals.filter((name) => Object.hasOwn(properties, name))
+    const kept = Object.entries(properties).filter(([name]) => !removed.includes(name))
+    await this.#guests.setNamespaceProperties(namespace, {
+      ...Object.fromEntries(kept),
+      ...updates,
+    })
+    return removed
+  }
+
+  /** NAMESPACE_UNKNOWN, NAMESPACE_IN_USE, TABLE_OWNED */
+  async dropNamespace(namespace: string): Promise<void> {
+    await this.namespaceProperties(namespace)
+    if (await this.#isOwnNamespace(namespace))
+      throw new QuestlogError('TABLE_OWNED', `namespace ${namespace} holds tables of the stream`)
+    await this.#guests.dropNamespace(namespace)
+  }
+
+  /** NAMESPACE_UNKNOWN */
+  async tables(namespace: string): Promise<readonly string[]> {
+    await this.namespaceProperties(namespace)
+    const own = (await this.#own()).filter((table) => table.namespace === namespace)
+    const names = new Set([
+      ...own.map(({ name }) => name),
+      ...(await this.#guests.tables(namespace)),
+    ])
+    return [...names].toSorted()
+  }
+
+  /** TABLE_UNKNOWN */
+  async load(table: TableName): Promise<MetadataVersion> {
+    const own = await this.#loadOwn(table)
+    const found = own ?? (await this.#guests.load(table.namespace, table.name))
+    if (found !== undefined) return found
+    throw new QuestlogError('TABLE_UNKNOWN', `there is no table ${table.namespace}.${table.name}`)
+  }
+
+  /** Creates a table, or with `stage-create` only says what it would be. TABLE_EXISTS, NAMESPACE_UNKNOWN, REQUEST_MALFORMED */
+  async create(
+    namespace: string,
+    request: CreateRequest,
+  ): Promise<MetadataVersion | { readonly metadata: TableMetadata }> {
+    await this.namespaceProperties(namespace)
+    const { name } = request
+    const table = { namespace, name: checkName(name) }
+    if (await this.#exists(table))
+      throw new QuestlogError('TABLE_EXISTS', `table ${namespace}.${name} exists`)
+    const location = this.#guests.location(namespace, name)
+    if (typeof request.location === 'string' && pathOf(request.location) !== pathOf(location))
+      throw new QuestlogError(
+        'REQUEST_MALFORMED',
+        `tables of this catalog lie at ${location}, not at ${request.location}`,
+        {},
+        { hint: 'leave the location out' },
+      )
+    const nowMs = this.#options.clock.nowMs()
+    const metadata = metadataOf(request, { uuid: randomUUID(), location, nowMs })
+    if (request['stage-create'] === true) return { metadata }
+    return this.#guests.create(namespace, name, metadata)
+  }
+
+  /** Applies a commit of another engine. COMMIT_CONFLICT, TABLE_OWNED, TABLE_UNKNOWN, OUTCOME_UNKNOWN */
+  async commit(
+    table: TableName,
+    requirements: readonly CommitRequirement[],
+    updates: readonly MetadataUpdate[],
+  ): Promise<MetadataVersion> {
+    const own = await this.#loadOwn(table)
+    if (own !== undefined) return this.#compact(table, requirements, updates)
+    const creates = requirements.some(({ type }) => type === 'assert-create')
+    const { namespace, name } = table
+    if (!creates) await this.load(table)
+    else await this.namespaceProperties(namespace)
+    return this.#guests.commit(namespace, name, (current, nowMs) => {
+      checkRequirements(current, requirements)
+      const location = this.#guests.location(namespace, name)
+      const base = current ?? emptyMetadata({ uuid: randomUUID(), location, nowMs })
+      return applyUpdates(base, updates, nowMs)
+    })
+  }
+
+  async #compact(
+    { namespace, name }: TableName,
+    requirements: readonly CommitRequirement[],
+    updates: readonly MetadataUpdate[],
+  ): Promise<MetadataVersion> {
+    const refused = updates.find(({ action }) => !compactingActions.has(action))
+    if (refused !== undefined) throw owned({ namespace, name }, `it sends ${refused.action}`)
+    const folder = join(this.#options.lakeFolder, namespace, name)
+    return commitMetadata(this.#options, folder, async (current, nowMs) => {
+      checkRequirements(current, requirements)
+      if (current === undefined) throw new QuestlogError('COMMIT_CONFLICT', 'the table is gone')
+      const next = applyUpdates(current, updates, nowMs)
+      await this.#requireSameRows({ namespace, name }, current, next)
+      return next
+    })
+  }
+
+  async #requireSameRows(
+    table: TableName,
+    before: TableMetadata,
+    after: TableMetadata,
+  ): Promise<void> {
+    const snapshot = currentSnapshot(after)
+    const base = currentSnapshot(before)
+    if (snapshot === undefined || base === undefined) throw owned(table, 'there is no snapshot')
+    const isOnBase = snapshot['parent-snapshot-id'] === base['snapshot-id']
+    if (snapshot.summary['operation'] !== 'replace' || !isOnBase)
+      throw owned(table, `the snapshot is not a replacement of files of the current one`)
+    const folder = join(this.#options.lakeFolder, table.namespace, table.name)
+    if (!pathOf(snapshot['manifest-list']).startsWith(`${folder}/`))
+      throw owned(table, 'its manifest list lies outside of the table')
+    const [rows, rowsBefore] = [await this.#countRows(snapshot), await this.#countRows(base)]
+    if (rows !== rowsBefore)
+      throw owned(table, `the snapshot has ${rows} rows, the current one ${rowsBefore}`)
+  }
+
+  async #countRows(snapshot: Snapshot): Promise<bigint | 'deleted'> {
+    const manifests = await readManifestList(this.#options.files, snapshot['manifest-list'])
+    if (manifests.some(({ content }) => content !== 0)) return 'deleted'
+    return manifests.reduce(
+      (sum, manifest) =>
+        sum + BigInt(manifest.added_rows_count) + BigInt(manifest.existing_rows_count),
+      0n,
+    )
+  }
+
+  /** TABLE_UNKNOWN, TABLE_OWNED */
+  async drop(table: TableName, purge: boolean): Promise<void> {
+    await this.#requireGuest(table)
+    await this.#guests.drop(table.namespace, table.name, purge)
+  }
+
+  /** TABLE_UNKNOWN, TABLE_EXISTS, TABLE_OWNED */
+  async rename(from: TableName, to: TableName): Promise<void> {
+    await this.#requireGuest(from)
+    await this.namespaceProperties(to.namespace)
+    if (await this.#exists(to))
+      throw new QuestlogError('TABLE_EXISTS', `table ${to.namespace}.${to.name} exists`)
+    await this.#guests.rename(from, to)
+  }
+
+  /** Takes a table in by its metadata file. TABLE_EXISTS, TABLE_DAMAGED, FORMAT_UNKNOWN */
+  async register(table: TableName, metadataLocation: string): Promise<MetadataVersion> {
+    await this.namespaceProperties(table.namespace)
+    if (await this.#exists(table))
+      throw new QuestlogError('TABLE_EXISTS', `table ${table.namespace}.${table.name} exists`)
+    const path = pathOf(metadataLocation)
+    const bytes = await this.#options.files.readAll(path).catch((error: unknown) => {
+      throw new QuestlogError(
+        'REQUEST_MALFORMED',
+        `${metadataLocation} can't be read`,
+        {},
+        { cause: error },
+      )
+    })
+    return this.#guests.create(table.namespace, table.name, decodeMetadata(bytes, path))
+  }
+
+  async #exists(table: TableName): Promise<boolean> {
+    if ((await this.#loadOwn(table)) !== undefined) return true
+    return (await this.#guests.load(table.namespace, table.name)) !== undefined
+  }
+
+  async #requireGuest(table: TableName): Promise<void> {
+    if ((await this.#loadOwn(table)) !== undefined) throw owned(table, 'it would be removed')
+  }
+
+  #own(): Promise<readonly TableName[]> {
+    return listTables(this.#options.files, this.#options.lakeFolder)
+  }
+
+  async #isOwnNamespace(namespace: string): Promise<boolean> {
+    return (await this.#own()).some((table) => table.namespace === namespace)
+  }
+
+  async #loadOwn(table: TableName): Promise<MetadataVersion | undefined> {
+    const { files, lakeFolder } = this.#options
+    const [namespace, name] = [checkName(table.namespace), checkName(table.name)]
+    return readMetadata(files, join(lakeFolder, namespace, name))
+  }
+}
+
+function unknownNamespace(namespace: string): QuestlogError {
+  return new QuestlogError('NAMESPACE_UNKNOWN', `there is no namespace ${namespace}`)
+}
+
+function owned({ namespace, name }: TableName, why: string): QuestlogError {
+  return new QuestlogError(
+    'TABLE_OWNED',
+    `table ${namespace}.${name} is filled by questlog's stream; others may only compact it: ${why}`,
+    { table: `${namespace}.${name}` },
+  )
+}
