@@ -29,7 +29,7 @@ export interface ClientBatchRules {
 /** Makes the error that refuses a request. */
 export type Refusal = (code: ErrorCode, message: string) => Error
 
-const formatAt = 16
+const magicOffset = 16
 const formatMin = 2
 /** `log.message.timestamp.after.max.ms` of Kafka. */
 const aheadMaxMs = 3_600_000
@@ -70,12 +70,12 @@ function cutBatch(
   refusal: Refusal,
 ): Buffer {
   const left = records.length - at
-  const magic = left > formatAt ? records.readInt8(at + formatAt) : formatMin
-  if (magic >= 0 && magic < formatMin)
-    throw refusal('MESSAGE_FORMAT_OLD', `message format ${magic} is not kept`)
+  const format = left > magicOffset ? records.readInt8(at + magicOffset) : formatMin
+  if (format >= 0 && format < formatMin)
+    throw refusal('MESSAGE_FORMAT_OLD', `message format ${format} is not kept`)
   if (left < batchOverheadBytes)
     throw malformed(refusal, `${left} bytes are less than a batch has at least`)
-  if (magic !== formatMin) throw malformed(refusal, `there is no magic ${magic}`)
+  if (format !== formatMin) throw malformed(refusal, `there is no message format ${format}`)
   const size = batchBytesAt(records, at)
   if (size === undefined || size > left)
     throw malformed(
