@@ -111,7 +111,7 @@ function copySql(table: TableShape, relation: string, condition: string, path: s
   )
   const order = ['_partition', '_offset'].filter((name) => names.has(name)).map(quoteName)
   const sorted = order.length === 0 ? '' : ` ORDER BY ${order.join(', ')}`
-  return `COPY (SELECT ${columns.join(', ')} FROM ${relation} WHERE ${condition}${sorted}) TO ${quoteText(path)} (FORMAT parquet, COMPRESSION zstd, FIELD_IDS ${fieldIdsSql(table.schema)}, RETURN_STATS true)`
+  return `COPY (SELECT ${columns.join(', ')} FROM ${relation} WHERE ${condition}${sorted}) TO ${quoteText(path)} (FORMAT parquet, COMPRESSION zstd, FIELD_IDS ${fieldIdsSql(table.schema)}, KV_METADATA {"iceberg.schema": ${quoteText(JSON.stringify(table.schema))}}, RETURN_STATS true)`
 }
 
 /** DuckDB's statistics of a file as Iceberg's. Lists and maps get their size only: their values are not one a row. */

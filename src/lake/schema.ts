@@ -51,19 +51,47 @@ export interface FieldsWithIds {
 }
 
 /**
- * Gives columns their ids: a column that is in `current` (names match without regard to case) keeps its id, others get new ones above `lastColumnId`.
- * Allowed changes: a column is added, left out or moved; int → long, float → double, a decimal of more digits; a field is added to a struct.
+ * Gives columns their ids: a column that is in `current` (names match without regard to case), or was under the name that `renamed` has for it (old by new one), keeps
+ * its id, others get new ones above `lastColumnId`. Allowed changes: a column is added, left out or moved; int → long, float → double, a decimal of more digits; a field is added to a struct.
  * Throws EVOLUTION_REFUSED, with the reason and a way out, for every other change.
  */
 export function assignIds(
   current: readonly IcebergField[],
   lastColumnId: number,
   columns: readonly Column[],
+  renamed: Renamed = {},
 ): FieldsWithIds {
   let last = lastColumnId
   const nextId = () => ++last
-  const fields = resolveFields(columns, current, [], nextId)
+  const fields = resolveFields(columns, withNewNames(current, columns, renamed), [], nextId)
   return { fields, lastColumnId: last }
+}
+
+/** Old names of columns by their new ones. A rename that was made before changes nothing. */
+export type Renamed = Readonly<Record<string, string>>
+
+function withNewNames(
+  current: readonly IcebergField[],
+  columns: readonly Column[],
+  renamed: Renamed,
+): readonly IcebergField[] {
+  const has = (fields: readonly { name: string }[], name: string) =>
+    fields.some((field) => field.name.toLowerCase() === name.toLowerCase())
+  const newNames = new Map<string, string>()
+  for (const [name, former] of Object.entries(renamed)) {
+    if (!has(current, former) || has(columns, former)) continue
+    if (has(current, name))
+      throw refused(
+        [former],
+        `can not be called ${name}: the table has both`,
+        `leave it as it is, or drop it: dropped: ['${former}']`,
+      )
+    newNames.set(former.toLowerCase(), name)
+  }
+  return current.map((field) => ({
+    ...field,
+    name: newNames.get(field.name.toLowerCase()) ?? field.name,
+  }))
 }
 
 function resolveFields(

@@ -27,7 +27,14 @@ import {
 import type { NextVersion, PendingFile } from './next-version.ts'
 import { buildReplace } from './replace.ts'
 import { readLiveFiles } from './time-travel.ts'
-import { assignIds, columnsOf, type IcebergField, type TableSchema } from './schema.ts'
+import {
+  assignIds,
+  columnsOf,
+  type FieldsWithIds,
+  type IcebergField,
+  type Renamed,
+  type TableSchema,
+} from './schema.ts'
 import {
   findVersion,
   highestVersion,
@@ -67,7 +74,9 @@ export interface LakeTable {
    */
   commit(change: TableCommit): Promise<void>
   /** Makes these the columns, in this order, by changing metadata only; nothing happens when they are. EVOLUTION_REFUSED as `assignIds` says; otherwise throws as `commit` does. */
-  evolve(columns: readonly Column[]): Promise<void>
+  evolve(columns: readonly Column[], renamed?: Renamed): Promise<void>
+  /** Throws EVOLUTION_REFUSED where `evolve` would. */
+  requireEvolution(columns: readonly Column[], renamed?: Renamed): void
   /**
    * Puts files (written and synced by `writeDataFiles`) in the place of live ones that hold the same rows. Commits of others that only add files do
    * not matter. When it resolves the change is durable and the object shows it. Throws COMMIT_CONFLICT when a replaced file is not in the table any
@@ -277,13 +286,23 @@ class IcebergTable implements LakeTable {
     return this.#publish(next, isDone)
   }
 
-  evolve(columns: readonly Column[]): Promise<void> {
+  requireEvolution(columns: readonly Column[], renamed?: Renamed): void {
+    this.#evolved(columns, renamed)
+  }
+
+  #evolved(columns: readonly Column[], renamed?: Renamed): FieldsWithIds {
+    const { metadata } = this.#state
+    const last = metadata['last-column-id']
+    const evolved = assignIds(this.schema.fields, last, columns, renamed)
+    refuseLostDayColumn(metadata, evolved.fields)
+    return evolved
+  }
+
+  evolve(columns: readonly Column[], renamed?: Renamed): Promise<void> {
     return this.#inTurn(async () => {
       const { metadata, manifests, live } = this.#state
-      const current = this.schema.fields
-      const { fields, lastColumnId } = assignIds(current, metadata['last-column-id'], columns)
-      if (isSame(fields, current)) return
-      refuseLostDayColumn(metadata, fields)
+      const { fields, lastColumnId } = this.#evolved(columns, renamed)
+      if (isSame(fields, this.schema.fields)) return
       await this.#publish(
         { metadata: withSchema(metadata, fields, lastColumnId), manifests, live, pending: [] },
         (other) => isSame(currentSchema(other).fields, fields),

@@ -65,6 +65,10 @@ export interface TableConfig<EventName extends string = string> {
   readonly startAt?: 'earliest' | 'latest'
   /** Which declared and fixed fields become columns, in this order. Default: all of the table's events. */
   readonly columns?: readonly string[]
+  /** Columns that were called otherwise before, old name by new name: `{ damage: 'strength' }`. Their values stay. */
+  readonly renamed?: Readonly<Record<string, string>>
+  /** Former columns that the table is to lose. A column that is only no longer declared stays, without new values. */
+  readonly dropped?: readonly string[]
 }
 
 export interface Config<EventName extends string = string> {

@@ -4,7 +4,17 @@ import { parseDuration } from './durations.ts'
 import { describeValue, meantOr, type KeyPath, type Problems } from './problems.ts'
 import { declaredColumns } from './table-columns.ts'
 
-const tableKeys = ['from', 'topic', 'where', 'set', 'trigger', 'startAt', 'columns'] as const
+const tableKeys = [
+  'from',
+  'topic',
+  'where',
+  'set',
+  'trigger',
+  'startAt',
+  'columns',
+  'renamed',
+  'dropped',
+] as const
 const defaultTriggerMs = 10_000
 const minTriggerMs = 100
 const maxTriggerMs = 24 * 3_600_000
@@ -38,7 +48,12 @@ function compileTable(
   const config = problems.object(value, path, "table({ from: 'event_type', … })") ?? { from: '*' }
   problems.knownKeys(config, tableKeys, path)
   const source = compileSource(config, events, path, problems)
-  const declared = declaredColumns(source.taken, path, problems, selection(config, path, problems))
+  const declared = declaredColumns(
+    source.taken,
+    path,
+    problems,
+    listOfNames(config.columns, [...path, 'columns'], problems),
+  )
   return {
     name,
     topic: source.topic,
@@ -46,6 +61,7 @@ function compileTable(
     where: compileSql(config.where, [...path, 'where'], problems),
     set: compileSet(config.set, declared, [...path, 'set'], problems),
     columns: [...leadingColumns, ...declared, ...systemColumns],
+    ...compileFormer(config, declared, path, problems),
     triggerMs: compileTrigger(config.trigger, [...path, 'trigger'], problems),
     from: problems.oneOf(config.startAt, ['earliest', 'latest'], [...path, 'startAt']),
   }
@@ -136,19 +152,59 @@ function compileTypes(
   return [...types]
 }
 
-/** What an author wrote for `columns`: null = all. */
-function selection(
+/** Null when it was left out. */
+function listOfNames(value: unknown, path: KeyPath, problems: Problems): readonly string[] | null {
+  if (value === undefined) return null
+  if (Array.isArray(value) && value.every((name) => typeof name === 'string'))
+    return [...new Set(value)]
+  const fix = `write ${String(path.at(-1))}: ['damage', 'color']`
+  problems.add(path, `is ${describeValue(value)}, not a list of names`, fix)
+  return null
+}
+
+/** What becomes of columns that the table has from earlier definitions. */
+function compileFormer(
   config: Record<string, unknown>,
+  declared: readonly Column[],
   path: KeyPath,
   problems: Problems,
-): readonly string[] | null {
-  const names = config.columns
-  if (names === undefined) return null
-  if (Array.isArray(names) && names.every((name) => typeof name === 'string'))
-    return [...new Set(names)]
-  const fix = "write columns: ['damage', 'color']"
-  problems.add([...path, 'columns'], `is ${describeValue(names)}, not a list of names`, fix)
-  return null
+): Pick<TableDefinition, 'renamed' | 'dropped'> {
+  const names = new Map(declared.map(({ name }) => [name.toLowerCase(), name]))
+  const isFormer = (name: string, place: KeyPath): boolean => {
+    const isOwn = isReservedName(name) || leadingColumns.some((column) => column.name === name)
+    if (isOwn) problems.add(place, `${name} is in every table and stays`, 'remove it')
+    else if (names.has(name.toLowerCase()))
+      problems.add(place, `${name} is a column of the table now`, 'name a former column')
+    return !isOwn && !names.has(name.toLowerCase())
+  }
+  const renamed: [string, string][] = []
+  const pairs =
+    config.renamed === undefined
+      ? {}
+      : problems.object(config.renamed, [...path, 'renamed'], "{ newName: 'oldName' }")
+  for (const [name, value] of Object.entries(pairs ?? {})) {
+    const place = [...path, 'renamed', name]
+    const old = problems.text(value, '', place)
+    if (names.get(name.toLowerCase()) !== name)
+      problems.add(
+        place,
+        `the table has no column ${name}`,
+        meantOr(name, [...names.values()], 'declare it under params of one of its events'),
+      )
+    else if (isFormer(old, place)) renamed.push([name, old])
+  }
+  const dropped = listOfNames(config.dropped, [...path, 'dropped'], problems) ?? []
+  const former = new Set(renamed.map(([, old]) => old.toLowerCase()))
+  for (const [index, name] of dropped.entries()) {
+    if (!isFormer(name, [...path, 'dropped', index]) || !former.has(name.toLowerCase())) continue
+    problems.add([...path, 'dropped', index], `${name} is renamed`, 'drop it or rename it')
+  }
+  if (former.size < renamed.length)
+    problems.add([...path, 'renamed'], 'a former column has two new names', 'keep one of them')
+  return {
+    ...(renamed.length === 0 ? {} : { renamed: Object.fromEntries(renamed) }),
+    ...(dropped.length === 0 ? {} : { dropped }),
+  }
 }
 
 function compileSql(value: unknown, path: KeyPath, problems: Problems): string | null {

@@ -62,6 +62,10 @@ export interface TableDefinition {
   readonly set: Readonly<Record<string, string>>
   /** All columns in order: the leading ones, the declared ones, questlog's own. */
   readonly columns: readonly Column[]
+  /** Columns that were called otherwise before: old name by new name. Absent = none. */
+  readonly renamed?: Readonly<Record<string, string>>
+  /** Former columns that the table is to lose. Absent = none: a column that is no longer declared stays. */
+  readonly dropped?: readonly string[]
   /** Fresh rows are committed at this interval. */
   readonly triggerMs: number
   readonly from: 'earliest' | 'latest'

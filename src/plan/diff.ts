@@ -134,6 +134,13 @@ function changeOfTable(old: TableDefinition, table: TableDefinition): string[] {
   const { added, removed, both } = pairUp(old.columns, table.columns, (column) =>
     column.name.toLowerCase(),
   )
+  const renamed = Object.entries(table.renamed ?? {}).filter(
+    ([name, former]) => old.renamed?.[name] !== former,
+  )
+  const newNames = new Set(renamed.map(([name]) => name))
+  const formerNames = new Set(renamed.map(([, former]) => former.toLowerCase()))
+  const dropped = (table.dropped ?? []).filter((name) => old.dropped?.includes(name) !== true)
+  const droppedNames = new Set(dropped.map((name) => name.toLowerCase()))
   const parts: string[] = []
   if (!isDeepStrictEqual([old.topic, old.events], [table.topic, table.events]))
     parts.push(`takes ${table.events?.join(', ') ?? `every event of ${table.topic}`}`)
@@ -143,10 +150,17 @@ function changeOfTable(old: TableDefinition, table: TableDefinition): string[] {
   if (old.triggerMs !== table.triggerMs)
     parts.push(`commits every ${durationText(table.triggerMs)}`)
   return [
-    ...added.map(
-      (column) => `column ${column.name} (${typeText(column.type)}) added to ${table.name}`,
-    ),
-    ...removed.map((column) => `column ${column.name} of ${table.name} is no longer filled`),
+    ...renamed.map(([name, former]) => `column ${former} of ${table.name} is called ${name} now`),
+    ...dropped.map((name) => `column ${name} of ${table.name} dropped: it is no longer shown`),
+    ...added
+      .filter(({ name }) => !newNames.has(name))
+      .map((column) => `column ${column.name} (${typeText(column.type)}) added to ${table.name}`),
+    ...removed
+      .filter(({ name }) => {
+        const key = name.toLowerCase()
+        return !formerNames.has(key) && !droppedNames.has(key)
+      })
+      .map((column) => `column ${column.name} of ${table.name} is no longer filled`),
     ...both
       .filter(([before, after]) => typeText(before.type) !== typeText(after.type))
       .map(

@@ -1,11 +1,18 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { inTransaction, type DuckDBConnection } from '../core/duckdb.ts'
+import { QuestlogError } from '../core/errors.ts'
 import type { Exclusive } from '../core/exclusive.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Files } from '../core/files.ts'
 import { listTables } from '../lake/catalog.ts'
 import { offsetsProperty } from '../lake/offsets.ts'
-import { createTable, openDurableTable, openTable, type LakeTable } from '../lake/table.ts'
+import {
+  createTable,
+  openDurableTable,
+  openTable,
+  type LakeTable,
+  type TableLocation,
+} from '../lake/table.ts'
 import { systemColumns, type Column } from '../plan/columns.ts'
 import { tableEventTypes, type Definition, type TableDefinition } from '../plan/definition.ts'
 import { snapshotPart } from './committer.ts'
@@ -38,12 +45,9 @@ export class TableSet {
 
   /** `questlog.dead_letters`, created if it is missing, with its view. */
   async openDeadLetters(): Promise<{ lake: LakeTable; fresh: FreshRows }> {
-    const lake = await this.#openOrCreate(
-      deadLetterNamespace,
-      deadLetterTable,
-      deadLetterColumns,
-      {},
-    )
+    const location = this.#location(deadLetterNamespace, deadLetterTable)
+    const lake =
+      (await openDurableTable(location)) ?? (await createTable(location, deadLetterColumns, {}))
     const fresh = this.#freshRows(lake, deadLetterColumns, await snapshotPart(lake))
     await this.#options.writer.run((connection) =>
       inTransaction(connection, () => fresh.create(connection)),
@@ -62,16 +66,18 @@ export class TableSet {
     startOffsets: (table: TableDefinition) => Promise<string | undefined>,
   ): Promise<StreamTable[]> {
     const tables: StreamTable[] = []
+    const existing = await this.#openEvolvable(definition)
     for (const table of definition.tables) {
       const offsets = table.from === 'latest' ? await startOffsets(table) : undefined
-      const lake = await this.#openOrCreate(
-        definition.namespace,
-        table.name,
-        table.columns,
-        offsets === undefined ? {} : { [offsetsProperty]: offsets },
-      )
-      const columns = withFormer(table.columns, lake.columns)
-      await lake.evolve(columns)
+      const lake =
+        existing.get(table.name) ??
+        (await createTable(
+          this.#location(definition.namespace, table.name),
+          table.columns,
+          offsets === undefined ? {} : { [offsetsProperty]: offsets },
+        ))
+      const columns = withFormer(table, lake.columns)
+      await lake.evolve(columns, table.renamed)
       await noteRules(lake, definition, table)
       const fresh = this.#freshRows(lake, columns, await snapshotPart(lake))
       tables.push({
@@ -92,6 +98,22 @@ export class TableSet {
         for (const { fresh } of before) await fresh.drop(connection)
       }),
     )
+    return tables
+  }
+
+  /** The tables that are there already. Refuses the definition as a whole when one of them can't follow it: the others must not have changed by then. */
+  async #openEvolvable(definition: Definition): Promise<ReadonlyMap<string, LakeTable>> {
+    const tables = new Map<string, LakeTable>()
+    for (const table of definition.tables) {
+      const lake = await openDurableTable(this.#location(definition.namespace, table.name))
+      if (lake === undefined) continue
+      try {
+        lake.requireEvolution(withFormer(table, lake.columns), table.renamed)
+      } catch (error) {
+        throw refusedEvolution(error, definition, table)
+      }
+      tables.set(table.name, lake)
+    }
     return tables
   }
 
@@ -118,29 +140,39 @@ export class TableSet {
     return new FreshRows(lake.namespace, lake.name, columns, part, () => ++this.#generation)
   }
 
-  async #openOrCreate(
-    namespace: string,
-    name: string,
-    columns: readonly Column[],
-    properties: Readonly<Record<string, string>>,
-  ): Promise<LakeTable> {
-    const location = {
-      files: this.#options.files,
-      clock: this.#options.clock,
-      lakeFolder: this.#options.lakeFolder,
-      namespace,
-      name,
-    }
-    return (await openDurableTable(location)) ?? createTable(location, columns, properties)
+  #location(namespace: string, name: string): TableLocation {
+    const { files, clock, lakeFolder } = this.#options
+    return { files, clock, lakeFolder, namespace, name }
   }
 }
 
-/** A column that the definition no longer declares stays, NULL in new rows: an edit of the file must not hide what was kept. */
-function withFormer(declared: readonly Column[], existing: readonly Column[]): readonly Column[] {
-  const names = new Set(declared.map((column) => column.name.toLowerCase()))
+/** A column that the definition no longer declares stays, NULL in new rows: an edit of the file must not hide what was kept. Unless the file says so, or gives it another name. */
+function withFormer(table: TableDefinition, existing: readonly Column[]): readonly Column[] {
+  const declared = table.columns
+  const gone = [
+    ...declared.map((column) => column.name),
+    ...(table.dropped ?? []),
+    ...Object.values(table.renamed ?? {}),
+  ]
+  const names = new Set(gone.map((name) => name.toLowerCase()))
   const former = existing.filter((column) => !names.has(column.name.toLowerCase()))
   const end = declared.findIndex((column) => column.name === systemColumns[0]?.name)
   return [...declared.slice(0, end), ...former, ...declared.slice(end)]
+}
+
+/** The refusal with the table's name, and the way out that always is one. */
+function refusedEvolution(error: unknown, definition: Definition, table: TableDefinition): unknown {
+  if (!(error instanceof QuestlogError) || error.code !== 'EVOLUTION_REFUSED') return error
+  const [type = table.name] = tableEventTypes(definition, table)
+  return new QuestlogError(
+    'EVOLUTION_REFUSED',
+    `table ${table.name}: ${error.message}`,
+    { ...error.facts, table: table.name },
+    {
+      cause: error,
+      hint: `${error.hint}; or begin anew beside it: an event '${type}@2' with a table of its own`,
+    },
+  )
 }
 
 async function noteRules(

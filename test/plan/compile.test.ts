@@ -372,6 +372,22 @@ describe('a problem names its key and the fix', () => {
       "tables.t.columns: is \"color\", not a list of names — write columns: ['damage', 'color']",
     ],
     [
+      withTable({ from: 'sword', renamed: { colour: 'hue' } }),
+      'tables.t.renamed.colour: the table has no column colour — did you mean color? Otherwise declare it under params of one of its events',
+    ],
+    [
+      withTable({ from: 'sword', renamed: { color: '_offset' } }),
+      'tables.t.renamed.color: _offset is in every table and stays — remove it',
+    ],
+    [
+      withTable({ from: 'sword', dropped: ['color'] }),
+      'tables.t.dropped[0]: color is a column of the table now — name a former column',
+    ],
+    [
+      withTable({ from: 'sword', renamed: { color: 'hue' }, dropped: ['hue'] }),
+      'tables.t.dropped[0]: hue is renamed — drop it or rename it',
+    ],
+    [
       withTable({ from: 'sword', columns: ['colour'] }),
       'tables.t.columns[0]: no event of this table declares colour — did you mean color? Otherwise declare it under params, or remove it',
     ],

@@ -84,6 +84,26 @@ test('columns, conditions, replies, topics and settings are told apart', () => {
   ])
 })
 
+test('a column that is renamed or dropped is told once', () => {
+  const at = (params: z.ZodRawShape, table: object = {}) =>
+    compiled({
+      events: { a: { params: z.object(params) } },
+      tables: { t: { from: 'a', ...table } },
+    })
+  const before = at({ strength: z.int(), color: z.string() })
+  const table = { renamed: { damage: 'strength' }, dropped: ['color'] }
+  const after = at({ damage: z.int() }, table)
+  expect(describeChange(before, after)).toEqual([
+    'event a changed: params, required',
+    'column strength of t is called damage now',
+    'column color of t dropped: it is no longer shown',
+  ])
+  expect(describeChange(after, at({ damage: z.int(), more: z.int() }, table))).toEqual([
+    'event a changed: params, required',
+    'column more (long) added to t',
+  ])
+})
+
 test.each([
   [100, '100 ms'],
   [1500, '1500 ms'],

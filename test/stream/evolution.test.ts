@@ -1,0 +1,93 @@
+import { expect, test } from 'vitest'
+import { z } from 'zod'
+import { realClock } from '../../src/core/clock.ts'
+import type { LakeTable } from '../../src/lake/table.ts'
+import { readByIcebird } from '../lake/support.ts'
+import { define, World } from './world.ts'
+
+const swords = (params: object, table: object = {}) =>
+  define({
+    events: { purchase_sword: { params: z.object({}).extend(params as never) } },
+    tables: { sword_purchases: { from: 'purchase_sword', trigger: '100ms', ...table } },
+  })
+
+async function commitSword(world: World, event: object): Promise<void> {
+  const version = world.stream?.tables[0]?.lake.version
+  await world.append([{ event_type: 'purchase_sword', ...event }])
+  while (world.stream?.tables[0]?.lake.version === version) await realClock.sleep(5)
+}
+
+test('a column is renamed, widened and dropped by metadata only, and comes back as a new one', async () => {
+  await using world = await World.open()
+  const stream = await world.start(
+    swords({ strength: z.int32().optional(), color: z.string().optional() }),
+  )
+  await commitSword(world, { strength: 7, color: 'red' })
+  const lake = () => stream.tables[0]?.lake
+  const [before] = (await lake()?.liveFiles()) ?? []
+
+  const damage = { damage: z.int().optional() }
+  const renamed = { renamed: { damage: 'strength' } }
+  await stream.activate(swords(damage, { ...renamed, dropped: ['color'] }))
+  await commitSword(world, { damage: 5_000_000_000 })
+  const rows = () =>
+    world.query('SELECT damage::VARCHAR AS damage FROM "default".sword_purchases ORDER BY _offset')
+  expect(await rows()).toEqual([{ damage: '7' }, { damage: '5000000000' }])
+  const names = () => lake()?.columns.map(({ name }) => name)
+  expect(names()).not.toContain('strength')
+  expect(names()).not.toContain('color')
+  expect((await lake()?.liveFiles())?.[0]).toEqual(before)
+  const read = await readByIcebird(lake() as LakeTable)
+  expect(read.map((row) => Number(row['damage']))).toEqual([7, 5_000_000_000])
+
+  await stream.activate(swords({ ...damage, color: z.string().optional() }, renamed))
+  await commitSword(world, { damage: 1, color: 'blue' })
+  const colors = await world.query('SELECT color FROM "default".sword_purchases ORDER BY _offset')
+  expect(colors).toEqual([{ color: null }, { color: null }, { color: 'blue' }])
+  await stream.stop()
+  world.abandon()
+  await world.start(swords({ ...damage, color: z.string().optional() }, renamed))
+  expect(await rows()).toHaveLength(3)
+})
+
+test('a change that no file could follow is refused with the reason and the ways out, and no table has changed', async () => {
+  await using world = await World.open()
+  const params = (type: unknown) => ({
+    events: {
+      purchase_sword: {
+        params: z.object({ price: type as z.ZodOptional, more: z.string().optional() }),
+      },
+    },
+  })
+  const tables = {
+    cheap: { from: 'purchase_sword', columns: ['more'] },
+    swords: { from: 'purchase_sword', columns: ['price'] },
+  }
+  const first = define({ ...params(z.string().optional()), tables })
+  const stream = await world.start(first)
+  await world.append([{ event_type: 'purchase_sword', price: '3' }])
+  const changed = define({
+    ...params(z.int32().optional()),
+    tables: { cheap: { ...tables.cheap, columns: [], dropped: ['more'] }, swords: tables.swords },
+  })
+  await expect(stream.activate(changed)).rejects.toMatchObject({
+    code: 'EVOLUTION_REFUSED',
+    message: 'table swords: column price is string in the table and can not become int',
+    hint: expect.stringContaining("an event 'purchase_sword@2' with a table of its own"),
+  })
+  expect(stream.definition).toBe(first)
+  expect(stream.tables[0]?.lake.columns.map(({ name }) => name)).toContain('more')
+  await world.append([{ event_type: 'purchase_sword', price: '4' }])
+  expect(await world.count('"default".swords')).toBe(2)
+  // The way out.
+  const beside = define({
+    events: {
+      ...params(z.string().optional()).events,
+      'purchase_sword@2': { params: z.object({ price: z.int32().optional() }) },
+    },
+    tables: { ...tables, swords_2: { from: 'purchase_sword@2' } },
+  })
+  await stream.activate(beside)
+  await world.append([{ event_type: 'purchase_sword@2', price: 5 }])
+  expect(await world.count('"default".swords_2')).toBe(1)
+})
