@@ -93,12 +93,14 @@ export function createBroker(options: BrokerOptions): Broker {
   })
   return {
     listen: (host, port) => listener.listen(host, port),
-    metrics: () =>
-      counters.metrics({
+    metrics: () => [
+      ...counters.metrics({
         connections: listener.connections,
         requestBytes: requestBudget.held,
         fetchBytes: fetchBudget.held,
       }),
+      ...coordinator.metrics(),
+    ],
     async close() {
       // Who waits for other members would keep the listener from ending.
       await coordinator.close()

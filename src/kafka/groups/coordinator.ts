@@ -1,5 +1,6 @@
 import type { Clock } from '../../core/clock.ts'
 import type { Logger } from '../../core/logger.ts'
+import type { Metric } from '../../core/metrics.ts'
 import type { Settings } from '../../core/settings.ts'
 import type { Topic } from '../../log/record.ts'
 import { kafkaErrors } from '../error-codes.ts'
@@ -78,6 +79,29 @@ export class GroupCoordinator {
     this.#restoreAll()
     this.#nextSweepMs = options.clock.monotonicMs() + sweepIntervalMs
     this.#running = this.#run()
+  }
+
+  metrics(): readonly Metric[] {
+    const states = new Map<string, number>()
+    let members = 0
+    for (const group of this.#groups.values()) {
+      states.set(group.state, (states.get(group.state) ?? 0) + 1)
+      members += group.size
+    }
+    const gauge = (name: string, help: string, values: Metric['values']): Metric => ({
+      name: `questlog_broker_${name}`,
+      help,
+      type: 'gauge',
+      values,
+    })
+    const byState = [...states].map(([state, value]) => ({ labels: { state }, value }))
+    return [
+      gauge('groups', 'Consumer groups by state.', byState),
+      gauge('group_members', 'Members of all consumer groups.', [{ value: members }]),
+      gauge('group_bytes', 'Bytes of subscriptions and assignments of all members.', [
+        { value: this.#bytes },
+      ]),
+    ]
   }
 
   groups(): readonly Group[] {

@@ -119,6 +119,11 @@ export class Group {
     return this.#state === 'Empty' && this.#promised.size === 0
   }
 
+  /** Members. */
+  get size(): number {
+    return this.#members.size
+  }
+
   members(): readonly Readonly<Member>[] {
     return [...this.#members.values()]
   }

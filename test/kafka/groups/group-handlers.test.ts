@@ -85,3 +85,15 @@ test('groups are listed by state and type', async () => {
   expect(await ids({ typesFilter: ['Consumer'] })).toEqual([])
   expect(await ids({ typesFilter: ['Classic'], statesFilter: ['Stable'] })).toEqual(['busy'])
 })
+
+test('the metrics count groups by state, and members', async () => {
+  await withGroups()
+  const values = bench.coordinator.metrics().map(({ name, values: found }) => [name, found])
+  expect(Object.fromEntries(values)).toMatchObject({
+    questlog_broker_groups: [
+      { labels: { state: 'Empty' }, value: 1 },
+      { labels: { state: 'Stable' }, value: 1 },
+    ],
+    questlog_broker_group_members: [{ value: 1 }],
+  })
+})
