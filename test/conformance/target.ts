@@ -1,4 +1,6 @@
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { runCommand, waitFor } from '../support/commands.ts'
 import { Instance } from '../support/instance.ts'
 import { RealBroker } from './real-broker.ts'
 
@@ -13,6 +15,7 @@ export interface Target extends AsyncDisposable {
 /** An instance of questlog as a target. */
 export class QuestlogTarget implements Target {
   readonly instance: Instance
+  #supervisor: number | undefined
 
   private constructor(instance: Instance) {
     this.instance = instance
@@ -26,6 +29,27 @@ export class QuestlogTarget implements Target {
     return this.instance.endpoints.broker ?? ''
   }
 
+  /** Ends ingest as a power cut would, as soon as there is one. Quicker than asking `questlog ps`, which a busy client runs ahead of. */
+  async killIngest(): Promise<void> {
+    const supervisor = await this.supervisor()
+    const pid = await waitFor('ingest runs', 60_000, async () => ingestOf(supervisor))
+    process.kill(pid, 'SIGKILL')
+  }
+
+  async supervisor(): Promise<number> {
+    this.#supervisor ??= await this.instance.pid('supervisor')
+    return this.#supervisor
+  }
+
+  /** Resolves when Kafka clients are answered. */
+  async ready(): Promise<void> {
+    const words = ['-L', '-b', this.bootstrap, '-m', '2']
+    await waitFor('the broker answers', 60_000, async () => {
+      const { code } = await runCommand('kcat', words, { cwd: this.instance.data })
+      return code === 0
+    })
+  }
+
   partitionFolder(topic: string, partition: number): string {
     return join(this.instance.data, 'log', `${topic}-${partition}`)
   }
@@ -33,6 +57,22 @@ export class QuestlogTarget implements Target {
   [Symbol.asyncDispose](): Promise<void> {
     return this.instance[Symbol.asyncDispose]()
   }
+}
+
+/** The process with the role ingest among the children of the supervisor. */
+function ingestOf(supervisor: number): number | undefined {
+  const children = readFileSync(`/proc/${supervisor}/task/${supervisor}/children`, 'utf8')
+  return children
+    .split(' ')
+    .filter((child) => child !== '')
+    .map(Number)
+    .find((child) => {
+      try {
+        return readFileSync(`/proc/${child}/environ`, 'utf8').includes('"role":"ingest"')
+      } catch {
+        return false // it has just ended
+      }
+    })
 }
 
 /** Each script is run against Kafka itself as well: what it expects is what Kafka does. */

@@ -1,4 +1,5 @@
-/* Loaded into the ingest process in place of the C library's: each sync fails with EIO as long as the file that QUESTLOG_TEST_FAILING_SYNC names is there. */
+/* Loaded into the ingest process in place of the C library's: each sync fails with EIO as long as the file that QUESTLOG_TEST_FAILING_SYNC names is there,
+   and takes QUESTLOG_TEST_SYNC_DELAY_US microseconds longer than it would. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -7,12 +8,15 @@
 #include <unistd.h>
 
 static const char *flag;
+static useconds_t delay;
 
 __attribute__((constructor)) static void find_flag(void)
 {
   const char *role = getenv("QUESTLOG_ROLE");
-  if (role != NULL && strstr(role, "\"role\":\"ingest\"") != NULL)
-    flag = getenv("QUESTLOG_TEST_FAILING_SYNC");
+  if (role == NULL || strstr(role, "\"role\":\"ingest\"") == NULL) return;
+  flag = getenv("QUESTLOG_TEST_FAILING_SYNC");
+  const char *delayed = getenv("QUESTLOG_TEST_SYNC_DELAY_US");
+  if (delayed != NULL) delay = (useconds_t)atoi(delayed);
 }
 
 static int sync_or_fail(const char *name, int fd)
@@ -22,6 +26,7 @@ static int sync_or_fail(const char *name, int fd)
     errno = EIO;
     return -1;
   }
+  if (delay > 0) usleep(delay);
   *(void **)&next = dlsym(RTLD_NEXT, name);
   return next(fd);
 }

@@ -38,6 +38,11 @@ export class FailingSync {
     }
   }
 
+  /** The environment with which every sync takes longer by so much. */
+  slowedBy(microseconds: number): Readonly<Record<string, string>> {
+    return { ...this.environment, QUESTLOG_TEST_SYNC_DELAY_US: String(microseconds) }
+  }
+
   /** From now on every sync fails. */
   async begin(): Promise<void> {
     await writeFile(this.#flag, '')
