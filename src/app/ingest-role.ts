@@ -176,7 +176,17 @@ function logMetrics(log: EventLog, backlogBytes: number): readonly Metric[] {
     perPartition(
       'questlog_log_end_offset',
       'Next offset to be acknowledged.',
+      (state) => state.highWatermark,
+    ),
+    perPartition(
+      'questlog_log_last_stable_offset',
+      'First offset of the earliest open transaction, or the next one to be acknowledged: tables read up to here.',
       (state) => state.visibleOffset,
+    ),
+    perPartition(
+      'questlog_log_excluded_offsets',
+      'Offsets that hold no event: control records, and records of aborted transactions.',
+      (state) => state.excludedOffsets,
     ),
     perPartition(
       'questlog_log_start_offset',
