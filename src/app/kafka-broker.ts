@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { Metric } from '../core/metrics.ts'
 import { createBroker } from '../kafka/broker.ts'
 import type { EventLog } from '../log/event-log.ts'
+import { groupsPath, transactionsPath } from '../log/layout.ts'
 import { StateFile } from '../log/state-file.ts'
 import type { Definition } from '../plan/definition.ts'
 import type { RoleOptions } from './roles.ts'
@@ -25,8 +26,8 @@ export async function openKafkaBroker(
 ): Promise<KafkaBroker> {
   const { data, files, broker: given, host } = options
   if (given === null) return { listen: async () => null, metrics: () => [], close: async () => {} }
-  const groups = await StateFile.open({ files, path: join(data, 'log', 'groups') })
-  const transactions = await StateFile.open({ files, path: join(data, 'log', 'transactions') })
+  const groups = await StateFile.open({ files, path: groupsPath(join(data, 'log')) })
+  const transactions = await StateFile.open({ files, path: transactionsPath(join(data, 'log')) })
   const broker = createBroker({
     ...options,
     log,

@@ -14,6 +14,16 @@ export function watermarkPath(logFolder: string): string {
   return join(logFolder, 'watermark')
 }
 
+/** `<log>/groups`: consumer groups and their offsets. */
+export function groupsPath(logFolder: string): string {
+  return join(logFolder, 'groups')
+}
+
+/** `<log>/transactions`: what the coordinator of transactions knows. */
+export function transactionsPath(logFolder: string): string {
+  return join(logFolder, 'transactions')
+}
+
 /** `<log>/<topic>-<partition>`. */
 export function partitionFolder(logFolder: string, topic: string, partition: number): string {
   return join(logFolder, `${topic}-${partition}`)

@@ -8,12 +8,14 @@ import { damagedLog } from './failures.ts'
 import {
   abortedPath,
   belowStart,
+  groupsPath,
   indexPath,
   listSegments,
   metaPath,
   partitionFolder,
   segmentPath,
   startPath,
+  transactionsPath,
   watermarkPath,
 } from './layout.ts'
 import { writeLogStart } from './log-start.ts'
@@ -23,6 +25,7 @@ import type { RecoveredProducers } from './producer-recovery.ts'
 import type { PartitionWatermark, Topic } from './record.ts'
 import { scanSegment } from './segment.ts'
 import { SegmentIndex, type SegmentExtent } from './segment-index.ts'
+import { decodeState } from './state-file.ts'
 import { uuidFrom, WatermarkWriter } from './watermark.ts'
 
 /** A partition as it lies in the copy. */
@@ -74,6 +77,8 @@ export class LogCopy {
   readonly #to: string
   readonly #partitions = new Map<string, PartitionCopy>()
   readonly #sums = new Map<string, FileSum>()
+  /** As they were before the first record was copied: no group has read further than the copy reaches. */
+  #groups: Buffer | undefined
 
   /** Both folders are those that hold `meta`. */
   constructor(files: Files, from: string, to: string) {
@@ -87,7 +92,9 @@ export class LogCopy {
    * yet: then the copy starts later than it did, and tables that were copied before the call may not have read so far.
    */
   async advance(ends: readonly PartitionWatermark[]): Promise<boolean> {
+    this.#groups ??= await this.#readState(groupsPath(this.#from))
     const topics = new Map((await this.#readMeta()).topics.map((topic) => [topic.id, topic]))
+    await this.#dropDeleted(topics)
     let isWhole = true
     for (const end of ends) {
       const topic = topics.get(end.topicId)
@@ -205,6 +212,17 @@ export class LogCopy {
     )
   }
 
+  /** Takes back what was copied of topics that were deleted since. */
+  async #dropDeleted(topics: ReadonlyMap<string, Topic>): Promise<void> {
+    for (const [key, copy] of this.#partitions) {
+      if (topics.has(copy.topic.id)) continue
+      const isThere = copy.segments.length > 0
+      await this.#forget(copy)
+      if (isThere) await this.#files.removeFolder(this.#targetFolder(copy))
+      this.#partitions.delete(key)
+    }
+  }
+
   /** Takes back what was copied of a partition. */
   async #forget(copy: PartitionCopy): Promise<void> {
     for (const { baseOffset } of copy.segments) {
@@ -222,6 +240,8 @@ export class LogCopy {
     partitions: readonly CopiedPartition[]
     sums: ReadonlyMap<string, FileSum>
   }> {
+    const meta = await this.#readMeta()
+    await this.#dropDeleted(new Map(meta.topics.map((topic) => [topic.id, topic])))
     const partitions: CopiedPartition[] = []
     for (const copy of this.#partitions.values()) {
       const last = copy.segments.at(-1)
@@ -235,14 +255,27 @@ export class LogCopy {
       await this.#files.syncFolder(this.#targetFolder(copy))
       partitions.push(partition)
     }
-    const { bytes } = await this.#readMeta()
-    if (bytes.length > 0) {
-      await this.#files.makeFolder(this.#to)
-      await this.#files.writeNew(metaPath(this.#to), bytes)
-      this.#sums.set(metaPath(this.#to), sumBytes(bytes))
-      await this.#files.syncFolder(this.#to)
-    }
+    await this.#files.makeFolder(this.#to)
+    await this.#write(metaPath(this.#to), meta.bytes)
+    await this.#write(groupsPath(this.#to), this.#groups)
+    // As they are after the last record was copied: no producer id of the copy is given out again.
+    const transactions = await this.#readState(transactionsPath(this.#from))
+    await this.#write(transactionsPath(this.#to), transactions)
+    await this.#files.syncFolder(this.#to)
     return { partitions, sums: this.#sums }
+  }
+
+  async #write(path: string, bytes: Buffer | undefined): Promise<void> {
+    if (bytes === undefined || bytes.length === 0) return
+    await this.#files.writeNew(path, bytes)
+    this.#sums.set(path, sumBytes(bytes))
+  }
+
+  /** A state file without the end of a change that is under way; undefined when there is none. */
+  async #readState(path: string): Promise<Buffer | undefined> {
+    if (((await this.#files.sizeOf(path)) ?? 0) === 0) return undefined
+    const bytes = await this.#files.readAll(path)
+    return bytes.subarray(0, decodeState(bytes, path).goodBytes)
   }
 
   /** The copy ends at the last stable offset: transactions that were decided later end there as well. */

@@ -6,6 +6,7 @@ import { realFiles } from '../../src/core/files.ts'
 import { LogCopy, writeCopiedEnds } from '../../src/log/log-copy.ts'
 import { LogReader } from '../../src/log/reader.ts'
 import { decodeRecords } from '../../src/log/record-batch.ts'
+import { StateFile } from '../../src/log/state-file.ts'
 import { readStoppedEnds } from '../../src/log/stopped-ends.ts'
 import type { EventLog } from '../../src/log/event-log.ts'
 import { codeOf, createEvents, openLog, record } from './support.ts'
@@ -164,4 +165,55 @@ test('the ends of a log at rest are those that a start finds: a torn tail does n
   await unlink(join(stopped, 'watermark'))
   expect(await readStoppedEnds(realFiles, stopped)).toMatchObject([{ visibleOffset: 4 }])
   expect(await readStoppedEnds(realFiles, join(stopped, 'nothing'))).toEqual([])
+})
+
+test('groups are copied as they were before the records, transactions as they are after them', async () => {
+  await using each = await place()
+  const groups = await StateFile.open({ files: realFiles, path: join(each.folder, 'groups') })
+  const path = join(each.folder, 'transactions')
+  const transactions = await StateFile.open({ files: realFiles, path })
+  await groups.put(new Map([['group', 'before']]))
+  await transactions.put(new Map([['next', 1]]))
+  await each.append(2)
+  await each.copy.advance(await each.ends())
+  await groups.put(new Map([['group', 'after']]))
+  await transactions.put(new Map([['next', 2]]))
+  await groups.close()
+  await transactions.close()
+  await truncate(path, ((await realFiles.sizeOf(path)) ?? 0) + 3) // a change that is under way
+  const { sums } = await each.copy.finish()
+  const read = async (name: string, key: string) => {
+    const copied = await StateFile.open({ files: realFiles, path: join(each.target, name) })
+    const value = copied.get(key)
+    await copied.close()
+    return value
+  }
+  for (const name of ['groups', 'transactions']) {
+    const { bytes } = sums.get(join(each.target, name)) ?? { bytes: 0 }
+    expect(await realFiles.sizeOf(join(each.target, name))).toBe(bytes)
+  }
+  expect(await read('groups', 'group')).toBe('before')
+  expect(await read('transactions', 'next')).toBe(2)
+})
+
+test('a topic that is deleted meanwhile is not in the copy, one made anew under its name is', async () => {
+  await using each = await place()
+  await each.append(5)
+  await each.copy.advance(await each.ends())
+  await each.log.deleteTopic('events')
+  const fresh = await createEvents(each.log)
+  await each.append(2)
+  await each.copy.advance(await each.ends())
+  const { partitions, sums } = await each.copy.finish()
+  expect(partitions).toMatchObject([{ topicId: fresh.id, startOffset: 0, endOffset: 2 }])
+  for (const [path, { bytes }] of sums) expect(await realFiles.sizeOf(path), path).toBe(bytes)
+  await writeCopiedEnds(realFiles, each.target, partitions)
+  expect(await offsetsIn(each.target)).toEqual(upTo(2))
+  await each.log.deleteTopic('events')
+  const copy = new LogCopy(realFiles, each.folder, `${each.target}-2`)
+  await copy.advance(await each.ends())
+  expect((await copy.finish()).partitions).toEqual([])
+  const opened = await openLog(realFiles, { folder: `${each.target}-2` })
+  expect(opened.topics()).toEqual([])
+  await opened.close()
 })
