@@ -4,6 +4,7 @@ import { auditRunning, auditStopped } from '../../src/app/audit.ts'
 import { whereIs } from '../../src/app/where.ts'
 import { writeDataFiles } from '../../src/lake/parquet.ts'
 import { setActiveVersion, storeDefinition } from '../../src/plan/store.ts'
+import { clientBatch } from '../log/client-batch.ts'
 import { define, World } from '../stream/world.ts'
 
 const definition = define({
@@ -174,4 +175,38 @@ test('a change of the rules is no difference: what earlier versions took, filter
   expect(exit).toBe(0)
   expect(await world.count('"default".strong')).toBe(4)
   expect(await world.count('"default".guilds')).toBe(2)
+})
+
+test('records of aborted transactions and markers are no events: nothing of them is missing, also when retention has removed some', async () => {
+  await using world = await World.open({ settings: { segmentBytesMax: 4096 } })
+  await world.start(definition)
+  const sword = JSON.stringify({ event_type: 'purchase_sword', note: 'x'.repeat(300) })
+  const inTransaction = async (sequence: number, outcome: 'commit' | 'abort') => {
+    const values = [sword, sword, sword]
+    const batch = { values, producerId: 1, sequence, isTransactional: true }
+    await world.log.appendBatches('events', 0, clientBatch(batch), 'acknowledged')
+    const marker = { producerId: 1, producerEpoch: 0, coordinatorEpoch: 0, outcome }
+    await world.log.appendMarker('events', 0, marker)
+  }
+  for (let n = 0; n < 9; n++) {
+    await inTransaction(n * 3, n % 3 === 0 ? 'abort' : 'commit')
+    await world.append([{ event_type: 'purchase_sword' }])
+  }
+  const whole =
+    'events: answered 27 = in tables 27 + filtered 0 + set aside 0 + in no table 0\neverything adds up'
+  expect(await audit(world)).toEqual({ exit: 0, text: whole })
+  expect((await where(world, 'events/0/0')).text).toContain('no event')
+  await world.stream?.activate(definition) // commits
+  const [state] = world.log.states()
+  expect(await world.log.removeSegments(state?.topicId ?? '', 0, 20)).toBeGreaterThan(0)
+  expect(world.log.states()[0]?.removedExcluded).toBeGreaterThan(0)
+  expect(await audit(world)).toMatchObject({ exit: 0 })
+  const counts = world.stream?.topics[0]?.ledger.counts
+  await world.stream?.stop()
+  world.instance?.closeSync()
+  await world.start(definition)
+  expect(world.stream?.topics[0]?.ledger.counts).toEqual(counts) // it did not have to count anew
+  expect(await audit(world)).toMatchObject({ exit: 0 })
+  expect(await world.count('default.sword_purchases')).toBe(27)
+  expect(world.fatal).toBeUndefined()
 })
