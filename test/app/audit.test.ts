@@ -207,6 +207,6 @@ test('records of aborted transactions and markers are no events: nothing of them
   await world.start(definition)
   expect(world.stream?.topics[0]?.ledger.counts).toEqual(counts) // it did not have to count anew
   expect(await audit(world)).toMatchObject({ exit: 0 })
-  expect(await world.count('default.sword_purchases')).toBe(27)
+  expect(await world.count('"default".sword_purchases')).toBe(27)
   expect(world.fatal).toBeUndefined()
 })
