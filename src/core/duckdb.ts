@@ -22,6 +22,7 @@ export interface DuckdbOptions {
 export async function openDuckdb(options: DuckdbOptions): Promise<DuckDBInstance> {
   const instance = await DuckDBInstance.create(':memory:', {
     memory_limit: `${options.memoryMiB}MiB`,
+    checkpoint_threshold: '1TB',
     threads: String(options.threads || Math.max(1, availableParallelism() - 1)),
     temp_directory: options.temporaryFolder,
     max_temp_directory_size: `${options.temporaryMiB}MiB`,

@@ -27,6 +27,8 @@ export async function writeDataFiles(options: {
   readonly batchId: string
   /** The UTC day (`YYYY-MM-DD`) of all rows, when the caller knows that it is one; else the rows are asked. */
   readonly day?: string | undefined
+  /** Whether the rows come in the order of the log already. */
+  readonly isSorted?: boolean
 }): Promise<readonly DataFile[]> {
   const { connection, files, table, relation, batchId } = options
   const written: DataFile[] = []
@@ -43,7 +45,10 @@ export async function writeDataFiles(options: {
       const name = `${batchId.replace(/[^\w.-]/g, '_')}-${written.length}-${randomUUID()}.parquet`
       const path = join(folder, name)
       paths.push(path)
-      const [row] = await queryRows(connection, copySql(table, relation, condition, path))
+      const [row] = await queryRows(
+        connection,
+        copySql(table, { relation, condition, path, isSorted: options.isSorted === true }),
+      )
       if (row === undefined) throw new Error(`COPY to ${path} returned no statistics`)
       await files.syncFile(path)
       await files.syncFolder(folder)
@@ -104,13 +109,21 @@ async function daysOf(
   })
 }
 
-function copySql(table: TableShape, relation: string, condition: string, path: string): string {
+function copySql(
+  table: TableShape,
+  {
+    relation,
+    condition,
+    path,
+    isSorted,
+  }: { relation: string; condition: string; path: string; isSorted: boolean },
+): string {
   const names = new Set(table.columns.map((column) => column.name))
   const columns = table.columns.map(
     ({ name, type }) => `CAST(${quoteName(name)} AS ${duckdbType(type)}) AS ${quoteName(name)}`,
   )
   const order = ['_partition', '_offset'].filter((name) => names.has(name)).map(quoteName)
-  const sorted = order.length === 0 ? '' : ` ORDER BY ${order.join(', ')}`
+  const sorted = order.length === 0 || isSorted ? '' : ` ORDER BY ${order.join(', ')}`
   return `COPY (SELECT ${columns.join(', ')} FROM ${relation} WHERE ${condition}${sorted}) TO ${quoteText(path)} (FORMAT parquet, COMPRESSION zstd, FIELD_IDS ${fieldIdsSql(table.schema)}, KV_METADATA {"iceberg.schema": ${quoteText(JSON.stringify(table.schema))}}, RETURN_STATS true)`
 }
 

@@ -1,6 +1,7 @@
 import type { PlacedRecord } from '../log/record-chunks.ts'
 import type { TopicConversion } from './conversion.ts'
 import type { FreshRows } from './fresh-rows.ts'
+import type { SharedRows } from './shared-rows.ts'
 import type { OffsetRange, TopicLedger } from './ledger.ts'
 import type { SetAsideOffsets } from './set-aside-offsets.ts'
 import type { StreamTable } from './stream-table.ts'
@@ -16,6 +17,8 @@ export interface MicroBatch {
   /** Whether the batch is of the past: what other tables hold of it is looked up in them, because their rules may have changed since. */
   readonly past: boolean
   readonly ledger: TopicLedger
+  /** Where the rows go; undefined for a topic without tables. */
+  readonly shared: SharedRows | undefined
   readonly deadLetters: FreshRows
   /** Records below were set aside already. */
   readonly setAside: SetAsideOffsets

@@ -14,16 +14,13 @@ export async function checkExpressions(
 ): Promise<void> {
   for (const topic of new Set(definition.tables.map((table) => table.topic))) {
     const conversion = convertTopic(definition, topic)
-    const fields = conversion.parse('raw').map((item, index) => `${item} AS f${index}`)
-    await connection.run(
-      `CREATE OR REPLACE TEMP TABLE parsed AS SELECT *, ${fields.join(', ')} FROM (SELECT 0::INTEGER AS _partition, 0::BIGINT AS _offset, 0::BIGINT AS _ms, ''::VARCHAR AS raw, ''::VARCHAR AS id) WHERE false`,
-    )
-    for (const table of definition.tables.filter((candidate) => candidate.topic === topic)) {
+    for (const table of definition.tables.filter((candidate) => candidate.topic === topic))
       await checkTable(connection, table)
-      const sql = conversion.tables.get(table.name)
-      if (sql !== undefined)
-        await connection.run(sql.selectRows([sql.matches, sql.fits, sql.keeps].join(' AND ')))
-    }
+    const nothing =
+      "SELECT 0::INTEGER AS _partition, 0::BIGINT AS _offset, 0::BIGINT AS _ms, ''::VARCHAR AS raw, ''::VARCHAR AS id WHERE false"
+    await connection.run(`CREATE OR REPLACE TEMP TABLE parsed AS ${conversion.parse(nothing)}`)
+    for (const { fits, misfitPath, misfitReason } of conversion.tables.values())
+      await connection.run(`SELECT ${fits}, ${misfitPath}, ${misfitReason} FROM parsed`)
   }
 }
 

@@ -1,10 +1,10 @@
+import type { Json } from '@duckdb/node-api'
 import { quoteName, quoteText } from '../plan/columns.ts'
 import type { MicroBatch } from './batch.ts'
-import { eventTypeSql } from './conversion.ts'
-import { declared } from './dead-letters.ts'
-import type { LedgerCounts, OffsetRange } from './ledger.ts'
+import { noCounts, type LedgerCounts, type OffsetRange } from './ledger.ts'
 import type { Staging } from './staging.ts'
 import { fromNext, inRanges, type StreamTable } from './stream-table.ts'
+import { anyOf, groupMasks, indexesOf, names, type Mask } from './verdict.ts'
 
 export interface TableTally {
   /** Rows of the batch for the table, and records that match it but do not fit: those not yet taken or set aside before. */
@@ -14,6 +14,8 @@ export interface TableTally {
 
 export interface Tally {
   readonly tables: ReadonlyMap<StreamTable, TableTally>
+  /** Records that any table takes of this batch. */
+  readonly rows: number
   /** Records whose JSON DuckDB could not read: until they are mended or set aside, the other figures are of no use. */
   readonly unparsed: number
   /** Records without a declared type that are still to be set aside. */
@@ -21,110 +23,133 @@ export interface Tally {
   readonly counts: LedgerCounts
 }
 
-/** Counts over `parsed`, in one statement, what each table takes and what became of each record that the ledger has not counted. */
-export async function classify(staging: Staging, batch: MicroBatch): Promise<Tally> {
-  const { conversion, ranges, ledger } = batch
+/** SQL of the masks of the tables for which a record of `parsed` is a new row, a new misfit; and which records the ledger has not counted. */
+export interface Questions {
+  readonly taken: readonly string[]
+  readonly misfits: readonly string[]
+  readonly pending: string
+  /** The records of the past whose fate is read from the tables themselves; null when the rules of today decide. */
+  readonly lookUp: string | null
+}
+
+export function questionsOf(batch: MicroBatch): Questions {
+  const { ranges, ledger, filling, tables, conversion } = batch
   const uncounted = [...ranges].flatMap(([partition, range]) =>
     ledger.uncounted(partition, range).map((part) => ({ partition, range: part })),
   )
-  const pending = isWhole(ranges, uncounted) ? 'true' : inRanges(uncounted)
-  const lookUp = batch.past && uncounted.length > 0 ? inRanges(uncounted) : null
-  const plain = lookUp === null ? batch.tables.filter((table) => isPlain(batch, table)) : []
-  const others = batch.tables.filter((table) => !plain.includes(table))
-  const flags = others.map((table, index) => tableFlags(batch, table, String(index), lookUp))
-  const sql = classificationSql(batch, { pending, lookUp, plain, flags })
-  const rows = lookUp === null ? await staging.query(sql) : await staging.lookUp(sql)
-  const sum = (name: string, types?: readonly string[]) =>
-    rows
-      .filter(
-        ({ type }) => types === undefined || (typeof type === 'string' && types.includes(type)),
-      )
-      .reduce((total, row) => total + Number(row[name] ?? 0), 0)
-  const counts = {
-    inTables: sum('in_tables'),
-    filtered: sum('filtered'),
-    deadLetters: sum('dead_letters'),
+  const from = (nextOf: (table: StreamTable) => ReadonlyMap<number, number>, prefix: string) => {
+    const masks = groupMasks(
+      tables,
+      (table) => (filling.has(table) ? [fromNext(nextOf(table), ranges)] : []),
+      conversion.verdict.words,
+    )
+    const isAll =
+      tables.every((table) => filling.has(table)) && masks.size === 1 && masks.has('true')
+    return names(prefix, conversion.verdict.words).map((name, word) =>
+      isAll ? name : `(${name} & ${anyOf(masks, word)})`,
+    )
   }
-  const tallies: [StreamTable, TableTally][] = [
-    ...plain.map((table): [StreamTable, TableTally] => [
-      table,
-      { taken: sum('n', conversion.tables.get(table.definition.name)?.types), misfits: 0 },
-    ]),
-    ...others.map((table, index): [StreamTable, TableTally] => [
-      table,
-      { taken: sum(`new${index}`), misfits: sum(`misfits${index}`) },
-    ]),
-  ]
   return {
-    tables: new Map(tallies.filter(([table]) => batch.filling.has(table))),
-    unparsed: sum('unparsed'),
-    undeclared: sum('undeclared'),
-    counts: {
-      ...counts,
-      unrouted: sum('pending_all') - counts.inTables - counts.filtered - counts.deadLetters,
-    },
+    taken: from((table) => table.next, 't'),
+    misfits: from((table) => batch.setAside.from(table), 'a'),
+    pending: isWhole(ranges, uncounted) ? 'true' : inRanges(uncounted),
+    lookUp: batch.past && uncounted.length > 0 ? inRanges(uncounted) : null,
   }
 }
 
-/** A table that takes every record of its types, all of this batch: counting the batch by type says what it takes. */
-function isPlain(batch: MicroBatch, table: StreamTable): boolean {
-  const sql = batch.conversion.tables.get(table.definition.name)
-  const isWholly = batch.filling.has(table) && fromNext(table.next, batch.ranges) === 'true'
-  return isWholly && sql?.fits === 'true' && sql.keeps === 'true'
+/** Whether all tables and the ledger want the whole batch, and nothing of it was set aside before: then a new row is a row that a table takes. */
+export function isPlain(batch: MicroBatch): boolean {
+  const { taken, misfits, pending, lookUp } = questionsOf(batch)
+  const isEach = (items: readonly string[], prefix: string) =>
+    items.every((item, word) => item === `${prefix}${word}`)
+  return lookUp === null && pending === 'true' && isEach(taken, 't') && isEach(misfits, 'a')
 }
 
-/** One row for each declared type of the batch, and one for all else. */
-function classificationSql(
-  batch: MicroBatch,
-  {
-    pending,
-    lookUp,
-    plain,
-    flags,
-  }: {
-    pending: string
-    lookUp: string | null
-    plain: readonly StreamTable[]
-    flags: readonly TableFlags[]
-  },
-): string {
-  const { conversion, ranges } = batch
-  const undeclared = and(`NOT ${declared(conversion)}`, fromNext(batch.setAside.from(null), ranges))
-  const aside =
-    lookUp === null
-      ? `NOT ${declared(conversion)}`
-      : or([`(${undeclared})`, isSetAside(batch, lookUp)])
-  const covered = [
-    ...new Set(plain.flatMap((table) => conversion.tables.get(table.definition.name)?.types ?? [])),
-  ]
-  const isCovered =
-    covered.length === 0
-      ? 'false'
-      : `coalesce(${eventTypeSql} IN (${covered.map(quoteText).join(', ')}), false)`
-  const taken = or(['covered', ...flags.map((table) => table.taken)])
-  const setAside = or(['aside', ...flags.map((table) => table.setAside)])
-  const matched = or(flags.map((table) => table.matched))
-  return `SELECT ${[
-    'type',
-    'count(*) AS n',
-    ...flags.flatMap((table) => table.sums),
-    'count(*) FILTER (unparsed) AS unparsed',
-    'count(*) FILTER (undeclared) AS undeclared',
-    `count(*) FILTER (pending AND ${taken}) AS in_tables`,
-    `count(*) FILTER (pending AND NOT ${taken} AND ${setAside}) AS dead_letters`,
-    `count(*) FILTER (pending AND NOT ${taken} AND NOT ${setAside} AND ${matched}) AS filtered`,
-    'count(*) FILTER (pending) AS pending_all',
-  ].join(', ')} FROM (SELECT ${[
-    '_partition',
-    '_offset',
-    `CASE WHEN ${declared(conversion)} THEN ${eventTypeSql} END AS type`,
+/** Counts over `parsed`, in one statement, what each table takes and what became of each record that the ledger has not counted. */
+export async function classify(staging: Staging, batch: MicroBatch): Promise<Tally> {
+  const questions = questionsOf(batch)
+  const sql = classificationSql(batch, questions)
+  const rows = questions.lookUp === null ? await staging.query(sql) : await staging.lookUp(sql)
+  const { words } = batch.conversion.verdict
+  const tables = batch.tables.map(() => ({ taken: 0, misfits: 0 }))
+  const counts = { ...noCounts }
+  let [rowsTaken, unparsed, undeclared] = [0, 0, 0]
+  for (const row of rows) {
+    const n = Number(row['n'])
+    const mask = (prefix: string) => names(prefix, words).map((name) => Number(row[name] ?? 0))
+    const [taken, misfits] = [mask('n'), mask('b')]
+    for (const index of indexesOf(taken)) addTo(tables[index], 'taken', n)
+    for (const index of indexesOf(misfits)) addTo(tables[index], 'misfits', n)
+    if (isAny(taken)) rowsTaken += n
+    if (row['unparsed'] === true) unparsed += n
+    if (row['undeclared'] === true) undeclared += n
+    if (row['pending'] === true) counts[fateOf(row, mask, questions.lookUp !== null)] += n
+  }
+  return {
+    tables: new Map(
+      batch.tables
+        .map((table, index): [StreamTable, TableTally] => [
+          table,
+          tables[index] ?? { taken: 0, misfits: 0 },
+        ])
+        .filter(([table]) => batch.filling.has(table)),
+    ),
+    rows: rowsTaken,
+    unparsed,
+    undeclared,
+    counts,
+  }
+}
+
+function addTo(
+  tally: { taken: number; misfits: number } | undefined,
+  key: 'taken' | 'misfits',
+  n: number,
+): void {
+  if (tally !== undefined) tally[key] += n
+}
+
+const isAny = (mask: Mask) => mask.some((bits) => bits !== 0)
+
+/** What became of records: being in a table wins over being set aside. */
+function fateOf(
+  row: Readonly<Record<string, Json>>,
+  mask: (prefix: string) => Mask,
+  isLookedUp: boolean,
+): keyof LedgerCounts {
+  if (isLookedUp) {
+    if (row['held'] === true || isAny(mask('n'))) return 'inTables'
+    if (row['was_aside'] === true || row['undeclared'] === true || isAny(mask('b')))
+      return 'deadLetters'
+  } else {
+    if (isAny(mask('t'))) return 'inTables'
+    if (row['declared'] !== true || isAny(mask('a'))) return 'deadLetters'
+  }
+  return isAny(mask('m')) ? 'filtered' : 'unrouted'
+}
+
+/** One row for each combination that occurs. */
+function classificationSql(batch: MicroBatch, questions: Questions): string {
+  const { verdict } = batch.conversion
+  const { taken, misfits, pending, lookUp } = questions
+  const undeclared = `NOT declared AND ${fromNext(batch.setAside.from(null), batch.ranges)}`
+  const items = [
     'f0 IS NULL AS unparsed',
-    `${undeclared} AS undeclared`,
-    `${aside} AS aside`,
+    'declared',
+    `(${undeclared}) AS undeclared`,
     `${pending} AS pending`,
-    `${isCovered} AS covered`,
-    ...flags.flatMap((table) => table.flags),
-  ].join(', ')} FROM parsed) GROUP BY type`
+    ...['m', 'a', 't'].flatMap((prefix) => names(prefix, verdict.words)),
+    ...taken.map((item, word) => `${item} AS n${word}`),
+    ...misfits.map((item, word) => `${item} AS b${word}`),
+  ]
+  if (lookUp !== null) {
+    const held = batch.tables.map((table) => holds(table, lookUp))
+    items.push(
+      `(${held.join(' OR ') || 'false'}) AS held`,
+      `${isSetAside(batch, lookUp)} AS was_aside`,
+    )
+  }
+  return `SELECT *, count(*) AS n FROM (SELECT ${items.join(', ')} FROM parsed) GROUP BY ALL`
 }
 
 /** Whether these parts are the whole of the ranges. */
@@ -137,69 +162,6 @@ function isWhole(
       (part) => part.partition === partition && part.range.from <= from && part.range.to >= to,
     ),
   )
-}
-
-/** Conjunction and disjunction without what is always true or false: planning what is not there is free. */
-const and = (...conditions: readonly string[]) =>
-  conditions.filter((condition) => condition !== 'true').join(' AND ') || 'true'
-
-function or(conditions: readonly string[]): string {
-  const possible = conditions.filter((condition) => condition !== 'false')
-  return possible.length === 0 ? 'false' : `(${possible.join(' OR ')})`
-}
-
-interface TableFlags {
-  /** Columns of the inner SELECT. */
-  readonly flags: readonly string[]
-  /** Aggregates over them: new rows and new misfits of a table that is filled. */
-  readonly sums: readonly string[]
-  /** Conditions over the flags: what the ledger asks. */
-  readonly matched: string
-  readonly taken: string
-  readonly setAside: string
-}
-
-/** `lookUp`: the records of the past whose fate is read from the table itself; null when the rules of today decide. */
-function tableFlags(
-  batch: MicroBatch,
-  table: StreamTable,
-  index: string,
-  lookUp: string | null,
-): TableFlags {
-  const sql = batch.conversion.tables.get(table.definition.name)
-  if (sql === undefined)
-    throw new TypeError(`table ${table.definition.name} does not read topic ${batch.topic}`)
-  const takes = and(sql.matches, sql.fits, sql.keeps)
-  const misfits = sql.fits === 'true' ? 'false' : `${sql.matches} AND NOT ${sql.fits}`
-  const flags = [`${sql.matches} AS m${index}`, `${takes} AS t${index}`, `${misfits} AS a${index}`]
-  const sums: string[] = []
-  let [isNew, isNewMisfit] = ['false', 'false']
-  if (batch.filling.has(table)) {
-    isNew = and(`t${index}`, fromNext(table.next, batch.ranges))
-    isNewMisfit =
-      misfits === 'false'
-        ? 'false'
-        : and(`a${index}`, fromNext(batch.setAside.from(table), batch.ranges))
-    sums.push(`count(*) FILTER (${isNew}) AS new${index}`)
-    if (isNewMisfit !== 'false') sums.push(`count(*) FILTER (${isNewMisfit}) AS misfits${index}`)
-  }
-  if (lookUp === null) {
-    return {
-      flags,
-      sums,
-      matched: sql.keeps === 'true' ? 'false' : `m${index}`,
-      taken: `t${index}`,
-      setAside: misfits === 'false' ? 'false' : `a${index}`,
-    }
-  }
-  flags.push(`${holds(table, lookUp)} AS h${index}`)
-  return {
-    flags,
-    sums,
-    matched: `m${index}`,
-    taken: or([`h${index}`, `(${isNew})`].filter((condition) => condition !== '(false)')),
-    setAside: isNewMisfit === 'false' ? 'false' : `(${isNewMisfit})`,
-  }
 }
 
 function holds(table: StreamTable, within: string): string {

@@ -23,6 +23,8 @@ export interface CommitScheduleOptions {
   readonly topics: () => readonly TopicStream[]
   /** Resolves when everything that the tables of the topic have inserted is synced on the log. */
   readonly syncLog: (topic: TopicStream) => Promise<void>
+  /** Gives back the memory of what is committed. */
+  readonly release: (topic: TopicStream) => Promise<void>
 }
 
 interface DueTable {
@@ -93,6 +95,7 @@ export class CommitSchedule {
       return
     }
     for (const { table } of tables) await this.#commit(table)
+    for (const topic of new Set(tables.map((due) => due.topic))) await this.#options.release(topic)
   }
 
   async #commit(table: StreamTable): Promise<void> {

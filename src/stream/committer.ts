@@ -8,12 +8,31 @@ import type { Logger } from '../core/logger.ts'
 import type { DataFile } from '../lake/manifest.ts'
 import { scanSql, writeDataFiles } from '../lake/parquet.ts'
 import type { LakeTable } from '../lake/table.ts'
-import type { FreshRows, SnapshotPart } from './fresh-rows.ts'
+import type { SnapshotPart } from './fresh-rows.ts'
 
 /** A table whose frozen generation can be committed: a table of the stream, or the dead letters. */
 export interface Committable {
   readonly lake: LakeTable
-  readonly fresh: FreshRows
+  readonly fresh: CommittableRows
+}
+
+/** Fresh rows that can be frozen, written and shown in the snapshot instead. What changes a view runs in the caller's transaction. */
+export interface CommittableRows {
+  readonly currentRows: number
+  readonly totalRows: number
+  /** A DuckDB table, or a SELECT in brackets. */
+  readonly frozen: string | undefined
+  /** The UTC day of all frozen rows, if it is one. */
+  readonly frozenDay: string | undefined
+  /** Whether they lie in the order of the log. */
+  readonly frozenIsSorted: boolean
+  freeze(connection: DuckDBConnection): Promise<void>
+  /** What it gives back is called when the transaction is committed. */
+  swap(connection: DuckDBConnection, snapshot: SnapshotPart): Promise<() => void>
+  /** The snapshot has other files now, with the same rows. */
+  show(connection: DuckDBConnection, snapshot: SnapshotPart): Promise<void>
+  /** Whether the view reads a data file. */
+  reads(path: string): boolean
 }
 
 /** A table to freeze, and what its commit will store. */
@@ -128,9 +147,10 @@ export class Committer {
     pending.files ??= await this.#writeFiles(table, pending.batchId)
     await this.#commitOnce(table, pending, pending.files)
     const snapshot = await snapshotPart(table.lake)
-    await this.#writer.run((connection) =>
-      inTransaction(connection, () => table.fresh.swap(connection, snapshot)),
-    )
+    await this.#writer.run(async (connection) => {
+      const swapped = await inTransaction(connection, () => table.fresh.swap(connection, snapshot))
+      swapped()
+    })
     this.#pending.delete(table)
     const rows = pending.files.reduce((sum, file) => sum + file.recordCount, 0)
     if (rows > 0)
@@ -151,6 +171,7 @@ export class Committer {
       relation,
       batchId,
       day: table.fresh.frozenDay,
+      isSorted: table.fresh.frozenIsSorted,
     })
   }
 

@@ -1,16 +1,27 @@
-import { duckdbType, quoteName, quoteText, type Column, type ColumnType } from '../plan/columns.ts'
+import {
+  duckdbType,
+  quoteName,
+  quoteText,
+  textType,
+  type Column,
+  type ColumnType,
+} from '../plan/columns.ts'
 import { tableEventTypes, type Definition, type TableDefinition } from '../plan/definition.ts'
+import { buildVerdict, type Verdict } from './verdict.ts'
 
 /**
- * From JSON to columns, as SQL. A micro-batch is staged as text, its JSON is parsed once into the fields that any table of the topic wants
- * (`parsed`: _partition, _offset, _ms, raw, id, f0, f1, …), and each table casts the fields it declares.
- * A misfit is "text not null, cast null".
+ * From JSON to columns, as SQL. A micro-batch is staged as bytes; its JSON is parsed once into the fields that any table of the topic wants
+ * (f0, f1, …), each field is cast once to every type that a table gives it (v0, v1, …), and each record is judged once for all tables (verdict.ts).
+ * `parsed` has it all: _partition, _offset, _ms, raw, id, then those. A misfit is "text not null, cast null".
  */
 export interface TopicConversion {
   /** Declared event types of the topic. */
   readonly eventTypes: readonly string[]
-  /** The expressions of f0, f1, …: the wanted fields of a JSON text as structs of text, NULL when it does not parse. */
-  readonly parse: (json: string) => readonly string[]
+  /** A SELECT with the columns of `parsed` from a relation with those of `staged`; `json` is the text that is parsed, by default the record's own. */
+  readonly parse: (source: string, json?: string) => string
+  /** Columns of `parsed` that hold values of tables, by name, with their SQL types. */
+  readonly values: readonly { readonly name: string; readonly type: string }[]
+  readonly verdict: Verdict
   readonly tables: ReadonlyMap<string, TableConversion>
 }
 
@@ -25,8 +36,8 @@ export interface TableConversion {
   readonly fits: string
   /** Whether the table's `where` is true. */
   readonly keeps: string
-  /** A SELECT of the table's rows, its columns in order, from the records of `parsed` that meet a condition. */
-  readonly selectRows: (condition: string) => string
+  /** The table's value of a column; of one that its definition does not name, NULL. */
+  readonly value: (column: Column) => string
   /** Name of the first parameter that does not fit, and why. */
   readonly misfitPath: string
   readonly misfitReason: string
@@ -44,16 +55,79 @@ export function convertTopic(definition: Definition, topic: string): TopicConver
   const eventTypes = definition.events
     .filter((event) => event.topic === topic)
     .map((event) => event.type)
+  const casts = new Casts(tables.flatMap(fieldColumns), field)
+  const parts = tables.map((table) => convertTable(definition, table, { field, casts }))
+  const verdict = buildVerdict(parts.map((part) => part.rules))
+  const computed = parts.flatMap((part) => part.computed)
+  const select = (levels: string, from: string) => `SELECT ${levels} FROM (${from}) AS parsed`
   return {
     eventTypes,
-    parse: (json) =>
-      groups.map((names) => `TRY(json_transform(${json}, ${quoteText(shape(names))}))`),
-    tables: new Map(tables.map((table) => [table.name, convertTable(definition, table, field)])),
+    parse: (source, json = 'parsed.raw') => {
+      const fields = groups.map(
+        (names, index) => `TRY(json_transform(${json}, ${quoteText(shape(names))})) AS f${index}`,
+      )
+      const others = [
+        `${isIn(eventTypes)} AS declared`,
+        ...computed.map(({ name, sql }) => `${sql} AS ${name}`),
+        ...verdict.levels[0],
+      ]
+      let sql = select(['parsed.*', ...fields].join(', '), source)
+      sql = select(['parsed.*', ...casts.select()].join(', '), sql)
+      sql = select(['parsed.*', ...others].join(', '), sql)
+      return select(
+        [`parsed.* EXCLUDE (${verdict.inner.join(', ')})`, ...verdict.levels[1]].join(', '),
+        sql,
+      )
+    },
+    values: [...casts.columns(), ...computed],
+    verdict,
+    tables: new Map(parts.map((part) => [part.name, part.conversion])),
   }
 }
 
 /** The event's type, over `parsed`. */
 export const eventTypeSql = 'parsed.f0."event_type"'
+
+/** Whether the event's type is one of these. */
+const isIn = (types: readonly string[]) =>
+  types.length === 0
+    ? 'false'
+    : `coalesce(${eventTypeSql} IN (${types.map(quoteText).join(', ')}), false)`
+
+/** Every field as every type that a table gives it: tables that agree share the cast. */
+class Casts {
+  readonly #byKey = new Map<string, { readonly name: string; readonly column: Column }>()
+  readonly #field: (name: string) => string
+
+  constructor(columns: readonly Column[], field: (name: string) => string) {
+    this.#field = field
+    for (const column of columns) {
+      const key = castKey(column)
+      if (!this.#byKey.has(key)) this.#byKey.set(key, { name: `v${this.#byKey.size}`, column })
+    }
+  }
+
+  /** Column of `parsed` that holds the value. */
+  of(column: Column): string {
+    return `parsed.${this.#byKey.get(castKey(column))?.name ?? ''}`
+  }
+
+  columns(): { name: string; type: string }[] {
+    return [...this.#byKey.values()].map(({ name, column }) => ({
+      name,
+      type: duckdbType(column.type),
+    }))
+  }
+
+  select(): string[] {
+    return [...this.#byKey.values()].map(
+      ({ name, column: { name: source, type } }) =>
+        `CAST(${castSql(this.#field(source), type)} AS ${duckdbType(type)}) AS ${name}`,
+    )
+  }
+}
+
+const castKey = ({ name, type }: Column) => `${name} ${JSON.stringify(type)}`
 
 /** A struct's field names are compared without regard to case, JSON keys are not: names that differ only in case are parsed apart. */
 function groupNames(names: readonly string[]): ReadonlySet<string>[] {
@@ -89,52 +163,55 @@ function fieldColumns(table: TableDefinition): readonly Column[] {
 function convertTable(
   definition: Definition,
   table: TableDefinition,
-  field: (name: string) => string,
-): TableConversion {
+  { field, casts }: { field: (name: string) => string; casts: Casts },
+) {
   const types = tableEventTypes(definition, table)
-  const value = (column: Column) =>
-    derivedColumns[column.name]?.(table.topic) ?? castSql(field(column.name), column.type)
+  const plain = (column: Column) => derivedColumns[column.name]?.(table.topic) ?? casts.of(column)
   const named = table.columns
-    .map((column) => `${value(column)} AS ${quoteName(column.name)}`)
+    .map((column) => `${plain(column)} AS ${quoteName(column.name)}`)
     .join(', ')
-  const computed = Object.entries(table.set).map(
+  const sets = Object.entries(table.set).map(
     ([name, expression]) => [name, castTo(table, name, expression)] as const,
   )
-  const misfits = [
-    ...typeMisfits(fieldColumns(table), field),
+  const computed = sets.map(([name, expression], index) => ({
+    name: quoteName(`${table.name}.${index}`),
+    type: duckdbType(table.columns.find((column) => column.name === name)?.type ?? textType),
+    column: name,
+    sql: `(SELECT TRY(${expression}) FROM (SELECT ${named}))`,
+  }))
+  const typed = fieldColumns(table).filter((column) => column.type.kind !== 'string')
+  const others = [
     ...missing(definition, table, types, field),
     ...failures(
-      [...(table.where === null ? [] : [['where', table.where] as const]), ...computed],
+      [...(table.where === null ? [] : [['where', table.where] as const]), ...sets],
       named,
     ),
   ]
-  const replaced = table.columns.map(({ name }) => {
-    const expression = computed.find(([column]) => column === name)?.[1]
-    return expression === undefined ? quoteName(name) : `TRY(${expression}) AS ${quoteName(name)}`
-  })
-  const selectNamed = (condition: string) => `SELECT ${named} FROM parsed WHERE ${condition}`
-  return {
+  const misfits = [...typeMisfits(typed, field, casts), ...others]
+  const keeps =
+    table.where === null
+      ? 'true'
+      : `coalesce((SELECT TRY((${table.where})) FROM (SELECT ${named})), false)`
+  const names = new Set(table.columns.map((column) => column.name))
+  const conversion: TableConversion = {
     columns: table.columns,
     types,
-    matches:
-      types.length === 0
-        ? 'false'
-        : `coalesce(${eventTypeSql} IN (${types.map(quoteText).join(', ')}), false)`,
+    matches: isIn(types),
     fits:
       misfits.length === 0
         ? 'true'
         : `NOT (${misfits.map((misfit) => `coalesce(${misfit.condition}, false)`).join(' OR ')})`,
-    keeps:
-      table.where === null
-        ? 'true'
-        : `coalesce((SELECT TRY((${table.where})) FROM (SELECT ${named})), false)`,
-    selectRows:
-      computed.length === 0
-        ? selectNamed
-        : (condition) => `SELECT ${replaced.join(', ')} FROM (${selectNamed(condition)})`,
+    keeps,
+    value: (column) => {
+      if (!names.has(column.name)) return `CAST(NULL AS ${duckdbType(column.type)})`
+      const own = computed.find((each) => each.column === column.name)
+      return own === undefined ? plain(column) : `parsed.${own.name}`
+    },
     misfitPath: caseOf(misfits, (misfit) => quoteText(misfit.path)),
     misfitReason: caseOf(misfits, (misfit) => misfit.reason),
   }
+  const rules = { types, misfits: misfits.map((misfit) => misfit.condition), keeps }
+  return { name: table.name, conversion, computed, rules }
 }
 
 function castTo(table: TableDefinition, name: string, expression: string): string {
@@ -162,14 +239,16 @@ interface Misfit {
   readonly reason: string
 }
 
-function typeMisfits(columns: readonly Column[], field: (name: string) => string): Misfit[] {
-  return columns
-    .filter((column) => column.type.kind !== 'string')
-    .map((column) => ({
-      condition: `${field(column.name)} IS NOT NULL AND (${castSql(field(column.name), column.type)}) IS NULL`,
-      path: column.name,
-      reason: `${quoteText(`${column.name} does not fit ${typeName(column.type)}: `)} || left(${field(column.name)}, 100)`,
-    }))
+function typeMisfits(
+  columns: readonly Column[],
+  field: (name: string) => string,
+  casts: Casts,
+): Misfit[] {
+  return columns.map((column) => ({
+    condition: `${field(column.name)} IS NOT NULL AND ${casts.of(column)} IS NULL`,
+    path: column.name,
+    reason: `${quoteText(`${column.name} does not fit ${typeName(column.type)}: `)} || left(${field(column.name)}, 100)`,
+  }))
 }
 
 function missing(

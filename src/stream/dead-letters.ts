@@ -2,6 +2,7 @@ import type { Column } from '../plan/columns.ts'
 import { quoteText } from '../plan/columns.ts'
 import type { LogRecord } from '../log/record.ts'
 import { eventTypeSql, type TopicConversion } from './conversion.ts'
+import { hasBit } from './verdict.ts'
 
 /** A record that a table, or every table (`table` null), could not take. */
 export interface SetAside {
@@ -38,21 +39,12 @@ export function misfitRows(
 ): string {
   const sql = conversion.tables.get(table)
   if (sql === undefined) throw new TypeError(`table ${table} does not read topic ${topic}`)
-  return `SELECT ${place(topic)}, ${quoteText(table)}, ${sql.misfitReason}, ${sql.misfitPath}, encode(raw), make_timestamptz(_ms * 1000) FROM parsed WHERE ${sql.matches} AND NOT ${sql.fits} AND ${condition}`
-}
-
-/** Whether a record of `parsed` has a type that the definition declares. */
-export function declared(conversion: TopicConversion): string {
-  if (conversion.eventTypes.length === 0) return 'false'
-  return `coalesce(${eventTypeSql} IN (${conversion.eventTypes.map(quoteText).join(', ')}), false)`
+  const index = [...conversion.tables.keys()].indexOf(table)
+  return `SELECT ${place(topic)}, ${quoteText(table)}, ${sql.misfitReason}, ${sql.misfitPath}, encode(raw), make_timestamptz(_ms * 1000) FROM parsed WHERE ${hasBit('a', index)} AND ${condition}`
 }
 
 /** Rows of dead letters for the records of `parsed` that are no events of this topic. */
-export function undeclaredRows(
-  topic: string,
-  conversion: TopicConversion,
-  condition: string,
-): string {
+export function undeclaredRows(topic: string, condition: string): string {
   const reason = `CASE WHEN coalesce(TRY(json_type(raw)), 'OBJECT') <> 'OBJECT' THEN 'not a JSON object' WHEN ${eventTypeSql} IS NULL THEN 'event_type is missing' ELSE 'event_type is not declared: ' || left(${eventTypeSql}, 100) END`
-  return `SELECT ${place(topic)}, NULL, ${reason}, 'event_type', encode(raw), make_timestamptz(_ms * 1000) FROM parsed WHERE NOT ${declared(conversion)} AND ${condition}`
+  return `SELECT ${place(topic)}, NULL, ${reason}, 'event_type', encode(raw), make_timestamptz(_ms * 1000) FROM parsed WHERE NOT declared AND ${condition}`
 }

@@ -1,5 +1,4 @@
 import type { DuckDBConnection } from '../core/duckdb.ts'
-import { queryRows } from '../core/duckdb.ts'
 import { duckdbType, quoteName, type Column } from '../plan/columns.ts'
 
 /** Schemas of the shared in-memory database that hold no table of the user. */
@@ -21,10 +20,25 @@ export interface TimeSpan {
   readonly toMs: number
 }
 
-const noTimes: TimeSpan = { fromMs: Number.POSITIVE_INFINITY, toMs: Number.NEGATIVE_INFINITY }
+export const noTimes: TimeSpan = {
+  fromMs: Number.POSITIVE_INFINITY,
+  toMs: Number.NEGATIVE_INFINITY,
+}
+
+export const joinTimes = (one: TimeSpan, other: TimeSpan): TimeSpan => ({
+  fromMs: Math.min(one.fromMs, other.fromMs),
+  toMs: Math.max(one.toMs, other.toMs),
+})
+
+/** The UTC day of all times of the span, if it is one. */
+export function dayOf({ fromMs, toMs }: TimeSpan): string | undefined {
+  if (toMs < fromMs) return undefined
+  const [first, last] = [fromMs, toMs].map((timeMs) => new Date(timeMs).toISOString().slice(0, 10))
+  return first === last ? first : undefined
+}
 
 /**
- * The fresh rows of one table: acknowledged rows that no snapshot holds yet, as DuckDB tables by generation. The last generation takes
+ * The fresh rows of the dead letters: rows of acknowledged records that no snapshot holds yet, as DuckDB tables by generation. The last generation takes
  * new rows; a frozen one is being committed. The table's view is its snapshot UNION ALL its generations. Every method that changes the
  * view runs in the caller's transaction, so a statement sees the rows in exactly one of the two.
  */
@@ -88,21 +102,12 @@ export class FreshRows {
     if (rows === 0) return
     this.#rows.current += rows
     this.#bytes.current += bytes
-    const { fromMs, toMs } = this.#times.current
-    this.#times.current = {
-      fromMs: Math.min(fromMs, times.fromMs),
-      toMs: Math.max(toMs, times.toMs),
-    }
+    this.#times.current = joinTimes(this.#times.current, times)
   }
 
   /** The UTC day of all rows of the frozen generation, if it is one. */
   get frozenDay(): string | undefined {
-    const { fromMs, toMs } = this.#times.frozen
-    if (toMs < fromMs) return undefined
-    const [first, last] = [fromMs, toMs].map((timeMs) =>
-      new Date(timeMs).toISOString().slice(0, 10),
-    )
-    return first === last ? first : undefined
+    return dayOf(this.#times.frozen)
   }
 
   /** Creates the first generation and the views. */
@@ -126,15 +131,22 @@ export class FreshRows {
     this.#times = { current: noTimes, frozen: this.#times.current }
   }
 
-  /** The frozen generation is in the snapshot now: both change places in the view. */
-  async swap(connection: DuckDBConnection, snapshot: SnapshotPart): Promise<void> {
+  /** In the order in which they came, which is not always the log's. */
+  get frozenIsSorted(): boolean {
+    return false
+  }
+
+  /** The frozen generation is in the snapshot now: both change places in the view. What it gives back is called when that is committed. */
+  async swap(connection: DuckDBConnection, snapshot: SnapshotPart): Promise<() => void> {
     const frozen = this.frozen
     this.#frozen = undefined
     this.#snapshot = snapshot
     await this.#replaceViews(connection)
     if (frozen !== undefined) await connection.run(`DROP TABLE ${frozen}`)
-    this.#rows.frozen = 0
-    this.#bytes.frozen = 0
+    return () => {
+      this.#rows.frozen = 0
+      this.#bytes.frozen = 0
+    }
   }
 
   /** The snapshot has other files now, with the same rows. */
@@ -160,19 +172,6 @@ export class FreshRows {
       await connection.run(`DROP TABLE IF EXISTS ${relation}`)
   }
 
-  /** Whether a fresh row holds the record. */
-  async holds(connection: DuckDBConnection, partition: number, offset: number): Promise<boolean> {
-    const condition = `_partition = ${partition} AND _offset = ${offset}`
-    const union = this.#relations().map(
-      (relation) => `SELECT 1 FROM ${relation} WHERE ${condition}`,
-    )
-    const [row] = await queryRows(
-      connection,
-      `SELECT count(*)::INTEGER AS n FROM (${union.join(' UNION ALL ')})`,
-    )
-    return row?.['n'] !== 0
-  }
-
   #relations(): string[] {
     return [this.frozen, this.current].filter((relation) => relation !== undefined)
   }
@@ -187,25 +186,15 @@ export class FreshRows {
 
   async #replaceViews(connection: DuckDBConnection): Promise<void> {
     const names = this.columns.map((column) => quoteName(column.name)).join(', ')
-    const parts = [
-      this.#snapshot.scan,
-      ...this.#relations().map((relation) => `SELECT ${names} FROM ${relation}`),
-    ]
-    await connection.run(
-      `CREATE OR REPLACE VIEW ${this.#view(this.namespace)} AS ${parts.map((part) => `(${part})`).join(' UNION ALL ')}`,
+    await replaceViews(
+      connection,
+      this,
+      this.#snapshot,
+      this.#relations().map((relation) => ({
+        rows: `SELECT ${names} FROM ${relation}`,
+        count: `SELECT count(*) FROM ${relation}`,
+      })),
     )
-    const counts = [
-      `CAST(${this.#snapshot.recordCount} AS BIGINT)`,
-      ...this.#relations().map((relation) => `(SELECT count(*) FROM ${relation})`),
-    ]
-    await connection.run(
-      `CREATE OR REPLACE VIEW ${this.#view(countSchema)} AS SELECT ${counts.join(' + ')} AS n`,
-    )
-  }
-
-  #view(schema: string): string {
-    // The counts of two namespaces would meet in one schema: only the table's own name is unique there with its namespace before it.
-    return `${quoteName(schema)}.${quoteName(schema === countSchema ? countViewName(this.namespace, this.name) : this.name)}`
   }
 
   #relation(generation: number): string {
@@ -215,6 +204,27 @@ export class FreshRows {
   #tableName(generation: number): string {
     return `${this.namespace}.${this.name}#${generation}`
   }
+}
+
+/** The view of a table and its count: its snapshot and its fresh rows. */
+export async function replaceViews(
+  connection: DuckDBConnection,
+  { namespace, name }: { readonly namespace: string; readonly name: string },
+  snapshot: SnapshotPart,
+  fresh: readonly { readonly rows: string; readonly count: string }[],
+): Promise<void> {
+  const parts = [snapshot.scan, ...fresh.map(({ rows }) => rows)]
+  await connection.run(
+    `CREATE OR REPLACE VIEW ${quoteName(namespace)}.${quoteName(name)} AS ${parts.map((part) => `(${part})`).join(' UNION ALL ')}`,
+  )
+  const counts = [
+    `CAST(${snapshot.recordCount} AS BIGINT)`,
+    ...fresh.map(({ count }) => `(${count})`),
+  ]
+  // The counts of two namespaces would meet in one schema: only the table's own name is unique there with its namespace before it.
+  await connection.run(
+    `CREATE OR REPLACE VIEW ${quoteName(countSchema)}.${quoteName(countViewName(namespace, name))} AS SELECT ${counts.join(' + ')} AS n`,
+  )
 }
 
 /** Name of the view in schema `_counts` with the number of rows of a table. */

@@ -1,47 +1,138 @@
 import { DuckDBTimestampTZValue } from '@duckdb/node-api'
-import { inTransaction, type DuckDBConnection } from '../core/duckdb.ts'
-import { quoteName } from '../plan/columns.ts'
+import { inTransaction, queryRows, type DuckDBConnection } from '../core/duckdb.ts'
 import type { MicroBatch } from './batch.ts'
-import { classify, type Tally } from './classification.ts'
+import { classify, isPlain, questionsOf, type Tally } from './classification.ts'
 import { misfitRows, undeclaredRows, type SetAside } from './dead-letters.ts'
 import { freshSchema, type TimeSpan } from './fresh-rows.ts'
+import { noCounts } from './ledger.ts'
+import type { SharedRows } from './shared-rows.ts'
 import type { Staging } from './staging.ts'
-import { fromNext, type StreamTable } from './stream-table.ts'
+import { fromNext } from './stream-table.ts'
+import { hasAny, indexesOf, names } from './verdict.ts'
 
 /**
  * Converts a batch once and adds it to the fresh rows of its tables, to the dead letters and to the ledger: all in one transaction, so that
  * every statement sees one prefix of the log. The caller is the only one who writes to DuckDB meanwhile; on an error nothing has changed.
  */
 export async function processMicroBatch(staging: Staging, batch: MicroBatch): Promise<void> {
-  const refused = await staging.stage(batch.records, batch.jsonDepthMax)
+  const refused = await staging.put(batch.records, batch.jsonDepthMax)
+  if (refused.length === 0 && (await addWhole(staging, batch))) return
+  await staging.parse()
   let tally = await classify(staging, batch)
-  if (tally.unparsed > 0) {
+  const isMended = tally.unparsed > 0
+  if (isMended) {
     refused.push(...(await staging.mend(batch.records)))
     tally = await classify(staging, batch)
   }
   const aside = refused.filter(
     (row) => row.record.offset >= (batch.setAside.from(null).get(row.partition) ?? 0),
   )
-  await inTransaction(staging.connection, async () => {
-    for (const [table, { taken }] of tally.tables) {
-      if (taken > 0) await staging.run(insertRows(batch, table))
-    }
+  const added = await inTransaction(staging.connection, async () => {
+    const rows = await addRows(staging, batch, tally)
     for (const insert of deadLetterInserts(batch, tally))
       await staging.run(`INSERT INTO ${batch.deadLetters.current} ${insert}`)
     await appendRefused(staging.connection, batch, aside)
+    return rows
   })
+  if (added !== undefined) keep(batch, added, tally, !isMended)
   settle(batch, tally, refused, aside.length)
 }
 
-function insertRows(batch: MicroBatch, table: StreamTable): string {
-  const sql = batch.conversion.tables.get(table.definition.name)
-  if (sql === undefined)
-    throw new TypeError(`table ${table.definition.name} does not read topic ${batch.topic}`)
-  const columns = sql.columns.map((column) => quoteName(column.name)).join(', ')
-  const condition = [sql.matches, sql.fits, sql.keeps, fromNext(table.next, batch.ranges)].join(
-    ' AND ',
-  )
-  return `INSERT INTO ${table.fresh.current} (${columns}) ${sql.selectRows(condition)}`
+type Added = Awaited<ReturnType<SharedRows['room']>>
+
+/**
+ * Adds a batch of which tables take every record, straight from what is staged. False: it is not such a batch, nothing has changed. A topic
+ * in which others come is not asked each time.
+ */
+async function addWhole(staging: Staging, batch: MicroBatch): Promise<boolean> {
+  const { shared } = batch
+  if (shared === undefined || staging.wholeBatchesOff > 0 || !isPlain(batch)) {
+    staging.wholeBatchesOff = Math.max(0, staging.wholeBatchesOff - 1)
+    return false
+  }
+  const { connection } = staging
+  await connection.run('BEGIN TRANSACTION')
+  try {
+    const { added, rows } = await insertWhole(staging, shared, batch)
+    const taken = tallyOf(batch, rows)
+    if (taken === undefined) {
+      await connection.run('ROLLBACK')
+      staging.wholeBatchesOff = wholeBatchesOff
+      return false
+    }
+    await connection.run('COMMIT')
+    keep(batch, added, taken, true)
+    settle(batch, taken, [], 0)
+    return true
+  } catch (error) {
+    // A failed COMMIT has already ended the transaction, then there is nothing to roll back.
+    await connection.run('ROLLBACK').catch(() => {})
+    throw error
+  }
+}
+
+/** So many batches are not tried as a whole after one that was none. */
+const wholeBatchesOff = 100
+
+/** `t0`, `t1`, … of the rows, with how many there are of each: 0 throughout for a record that needs a closer look. */
+async function insertWhole(staging: Staging, shared: SharedRows, batch: MicroBatch) {
+  const { words } = batch.conversion.verdict
+  const marks = names('t', words)
+  const clean = marks.map((name) => `CASE WHEN ${hasAny('a', words)} THEN 0 ELSE ${name} END`)
+  const select = `SELECT ${shared.items(clean)} FROM (${staging.judged}) AS parsed`
+  if (batch.records.length >= shared.limits.ownGenerationRows) {
+    const added = await shared.add(staging.connection, select)
+    const count = `SELECT ${marks.join(', ')}, count(*) AS n FROM ${added.generation.relation} GROUP BY ALL`
+    return { added, rows: await queryRows(staging.connection, count) }
+  }
+  const added = await shared.room(staging.connection)
+  const insert = `INSERT INTO ${added.generation.relation} (${shared.columns}) ${select} RETURNING ${marks.join(', ')}`
+  return { added, rows: await staging.query(insert) }
+}
+
+/** Undefined when there is a record that no table takes, or that some table can't. */
+function tallyOf(
+  batch: MicroBatch,
+  rows: readonly Readonly<Record<string, unknown>>[],
+): Tally | undefined {
+  const { words } = batch.conversion.verdict
+  const taken = batch.tables.map(() => 0)
+  for (const row of rows) {
+    const indexes = indexesOf(names('t', words).map((name) => Number(row[name] ?? 0)))
+    if (indexes.length === 0) return undefined
+    for (const index of indexes) taken[index] = (taken[index] ?? 0) + Number(row['n'] ?? 1)
+  }
+  const records = batch.records.length
+  return {
+    tables: new Map(
+      batch.tables.map((table, index) => [table, { taken: taken[index] ?? 0, misfits: 0 }]),
+    ),
+    rows: records,
+    unparsed: 0,
+    undeclared: 0,
+    counts: { ...noCounts, inTables: records },
+  }
+}
+
+async function addRows(
+  staging: Staging,
+  batch: MicroBatch,
+  tally: Tally,
+): Promise<Added | undefined> {
+  const { shared, conversion } = batch
+  if (shared === undefined || tally.rows === 0) return undefined
+  const { taken } = questionsOf(batch)
+  const select = `SELECT * FROM (SELECT ${shared.items(taken)} FROM parsed) WHERE ${hasAny('t', conversion.verdict.words)}`
+  if (tally.rows >= shared.limits.ownGenerationRows) return shared.add(staging.connection, select)
+  const added = await shared.room(staging.connection)
+  await staging.run(`INSERT INTO ${added.generation.relation} (${shared.columns}) ${select}`)
+  return added
+}
+
+function keep(batch: MicroBatch, added: Added, tally: Tally, isSorted: boolean): void {
+  added.keep()
+  const taken = new Map([...tally.tables].map(([table, each]) => [table.fresh.index, each.taken]))
+  batch.shared?.added(added.generation, tally.rows, taken, batch.ranges, isSorted)
 }
 
 function deadLetterInserts(batch: MicroBatch, tally: Tally): string[] {
@@ -59,13 +150,7 @@ function deadLetterInserts(batch: MicroBatch, tally: Tally): string[] {
     )
   }
   if (tally.undeclared > 0)
-    inserts.push(
-      undeclaredRows(
-        batch.topic,
-        batch.conversion,
-        fromNext(batch.setAside.from(null), batch.ranges),
-      ),
-    )
+    inserts.push(undeclaredRows(batch.topic, fromNext(batch.setAside.from(null), batch.ranges)))
   return inserts
 }
 
@@ -122,8 +207,9 @@ function settle(
 function timesOf({ records }: MicroBatch): TimeSpan {
   let [fromMs, toMs] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]
   for (const { record } of records) {
-    if (record.timestampMs < fromMs) fromMs = record.timestampMs
-    if (record.timestampMs > toMs) toMs = record.timestampMs
+    const timeMs = record.timestampMs
+    if (timeMs < fromMs) fromMs = timeMs
+    if (timeMs > toMs) toMs = timeMs
   }
   return { fromMs, toMs }
 }

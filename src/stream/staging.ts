@@ -1,6 +1,8 @@
 import { isUtf8 } from 'node:buffer'
 import {
-  BIGINT,
+  BLOB,
+  DOUBLE,
+  DuckDBBlobValue,
   DuckDBDataChunk,
   INTEGER,
   JsonDuckDBValueConverter,
@@ -34,8 +36,12 @@ export class Staging {
   readonly #connection: DuckDBConnection
   readonly #conversion: TopicConversion
   readonly #statements = new Map<string, DuckDBPreparedStatement>()
+  /** For so many more batches it is not tried to add them as a whole (micro-batch.ts). */
+  wholeBatchesOff = 0
   #optimizes = true
   #isSmall = false
+  /** Whether `parsed` holds the records of an earlier batch. */
+  #isParsed = false
   #batches = batchesMax
   #rows = 0
 
@@ -49,10 +55,17 @@ export class Staging {
   }
 
   /**
-   * Puts records into `parsed` (_partition, _offset, _ms, raw, id, f0, f1, …), in place of what it held. Records that are no UTF-8 text within
-   * the depth limit come back instead, with the reason. Where f0 is NULL, the JSON could not be read: see `mend`.
+   * Puts records into `parsed`, in place of what it held. Records that are no UTF-8 text within the depth limit come back instead, with the
+   * reason. Where f0 is NULL, the JSON could not be read: see `mend`.
    */
   async stage(records: readonly PlacedRecord[], jsonDepthMax: number): Promise<SetAside[]> {
+    const refused = await this.put(records, jsonDepthMax)
+    await this.parse()
+    return refused
+  }
+
+  /** The first half of `stage`: the records are in `staged`, and `judged` selects from them what `parsed` would hold. */
+  async put(records: readonly PlacedRecord[], jsonDepthMax: number): Promise<SetAside[]> {
     const refused: SetAside[] = []
     const readable = records.filter((placed) => {
       const reason = placed.unreadable ?? unreadable(placed.record.value, jsonDepthMax)
@@ -65,8 +78,21 @@ export class Staging {
     this.#batches++
     this.#rows += readable.length
     await appendRows(this.#connection, readable)
-    await this.run(`INSERT INTO parsed ${this.#parse()}`)
     return refused
+  }
+
+  /** The second half. */
+  async parse(): Promise<void> {
+    if (this.#isSmall) {
+      if (this.#isParsed) await this.run('DELETE FROM parsed')
+      await this.run(`INSERT INTO parsed ${this.judged}`)
+    } else await this.#connection.run(`CREATE OR REPLACE TEMP TABLE parsed AS ${this.judged}`)
+    this.#isParsed = true
+  }
+
+  /** A SELECT of the columns of `parsed` from what is staged. */
+  get judged(): string {
+    return this.#conversion.parse(`SELECT ${stagedItems} FROM staged`)
   }
 
   /** Runs a statement over `parsed`. */
@@ -115,14 +141,15 @@ export class Staging {
       appender.endRow()
     }
     appender.closeSync()
-    const assignments = this.#conversion.parse('json').map((item, index) => `f${index} = ${item}`)
+    const source = `SELECT ${stagedItems}, mended.json FROM staged JOIN mended ON mended._partition = staged._partition AND mended._offset = staged._offset`
+    await this.#connection.run('DELETE FROM parsed WHERE f0 IS NULL')
     await this.#connection.run(
-      `UPDATE parsed SET ${assignments.join(', ')} FROM mended WHERE parsed._partition = mended._partition AND parsed._offset = mended._offset`,
+      `INSERT INTO parsed SELECT * EXCLUDE (json) FROM (${this.#conversion.parse(source, 'parsed.json')})`,
     )
-    const refused = new Set(await this.#unparsed(unparsed))
+    const mended = await this.#present(unparsed)
     await this.#connection.run('DELETE FROM parsed WHERE f0 IS NULL')
     return copies
-      .filter(({ placed }) => refused.has(placed))
+      .filter(({ placed }) => !mended.has(placed))
       .map(({ placed, copy }) => ({
         ...placed,
         table: null,
@@ -140,21 +167,18 @@ export class Staging {
   async #empty(): Promise<void> {
     if (this.#isSmall && this.#batches < batchesMax && this.#rows < rowsMax) {
       await this.run('DELETE FROM staged')
-      await this.run('DELETE FROM parsed')
       return
     }
     this.#forget()
     await this.#connection.run(
-      'CREATE OR REPLACE TEMP TABLE staged (_partition INTEGER, _offset BIGINT, _ms BIGINT, raw VARCHAR, id VARCHAR)',
+      'CREATE OR REPLACE TEMP TABLE staged (_partition INTEGER, _offset DOUBLE, _ms DOUBLE, raw BLOB, id VARCHAR)',
     )
-    await this.#connection.run(`CREATE OR REPLACE TEMP TABLE parsed AS ${this.#parse()}`)
-    this.#batches = 0
+    // A large batch makes it anew with its rows.
+    if (this.#isSmall)
+      await this.#connection.run(`CREATE OR REPLACE TEMP TABLE parsed AS ${this.judged}`)
+    this.#isParsed = false
+    this.#batches = this.#isSmall ? 0 : batchesMax
     this.#rows = 0
-  }
-
-  #parse(): string {
-    const fields = this.#conversion.parse('raw').map((item, index) => `${item} AS f${index}`)
-    return `SELECT _partition, _offset, _ms, raw, id, ${fields.join(', ')} FROM staged`
   }
 
   async #prepared(sql: string): Promise<DuckDBPreparedStatement> {
@@ -171,15 +195,26 @@ export class Staging {
     this.#statements.clear()
   }
 
+  /** Those of the records whose JSON could not be read. */
   async #unparsed(records: readonly PlacedRecord[]): Promise<PlacedRecord[]> {
-    const rows = await this.query(
-      'SELECT _partition, _offset::VARCHAR AS _offset FROM parsed WHERE f0 IS NULL',
+    const places = await this.#places('f0 IS NULL')
+    return records.filter((placed) => places.has(placeText(placed)))
+  }
+
+  /** Those of the records that were not left out. */
+  async #present(records: readonly PlacedRecord[]): Promise<ReadonlySet<PlacedRecord>> {
+    const places = await this.#places(
+      'f0 IS NOT NULL AND (_partition, _offset) IN (SELECT (_partition, _offset) FROM mended)',
     )
-    if (rows.length === 0) return []
-    const places = new Set(
-      rows.map((row) => `${cellText(row, '_partition')}/${cellText(row, '_offset')}`),
+    return new Set(records.filter((placed) => places.has(placeText(placed))))
+  }
+
+  async #places(condition: string): Promise<ReadonlySet<string>> {
+    const rows = await queryRows(
+      this.#connection,
+      `SELECT _partition, _offset::VARCHAR AS _offset FROM parsed WHERE ${condition}`,
     )
-    return records.filter((placed) => places.has(`${placed.partition}/${placed.record.offset}`))
+    return new Set(rows.map((row) => `${cellText(row, '_partition')}/${cellText(row, '_offset')}`))
   }
 
   /** The connection goes with it. */
@@ -189,38 +224,39 @@ export class Staging {
   }
 }
 
+/** Numbers come as doubles, which hold every offset and time and are cheap to write; the bytes are known to be UTF-8. */
+const stagedItems =
+  'staged._partition, CAST(staged._offset AS BIGINT) AS _offset, CAST(staged._ms AS BIGINT) AS _ms, decode(staged.raw) AS raw, staged.id'
+
+const placeText = ({ partition, record }: PlacedRecord) => `${partition}/${record.offset}`
+
 async function appendRows(
   connection: DuckDBConnection,
   records: readonly PlacedRecord[],
 ): Promise<void> {
   const appender = await connection.createAppender('staged', 'main', 'temp')
   for (let start = 0; start < records.length; start += chunkRows) {
-    const rows = records.slice(start, start + chunkRows)
-    const chunk = DuckDBDataChunk.create([INTEGER, BIGINT, BIGINT, VARCHAR, VARCHAR], rows.length)
-    chunk.setColumnValues(
-      0,
-      rows.map(({ partition }) => partition),
-    )
-    chunk.setColumnValues(
-      1,
-      rows.map(({ record }) => BigInt(record.offset)),
-    )
-    chunk.setColumnValues(
-      2,
-      rows.map(({ record }) => BigInt(record.timestampMs)),
-    )
-    chunk.setColumnValues(
-      3,
-      rows.map(({ record }) => textOf(record.value)),
-    )
-    chunk.setColumnValues(
-      4,
-      rows.map(({ record }) => clientEventId(record)),
-    )
+    const rows = Math.min(chunkRows, records.length - start)
+    const chunk = DuckDBDataChunk.create([INTEGER, DOUBLE, DOUBLE, BLOB, VARCHAR], rows)
+    const vectors = [0, 1, 2, 3, 4].map((index) => chunk.getColumnVector(index))
+    const [partitions, offsets, times, values, ids] = vectors
+    for (let row = 0; row < rows; row++) {
+      const placed = records[start + row]
+      if (placed === undefined) break
+      const { partition, record } = placed
+      partitions?.setItem(row, partition)
+      offsets?.setItem(row, record.offset)
+      times?.setItem(row, record.timestampMs)
+      values?.setItem(row, new DuckDBBlobValue(record.value ?? noBytes))
+      ids?.setItem(row, clientEventId(record))
+    }
+    for (const vector of vectors) vector.flush()
     appender.appendDataChunk(chunk)
   }
   appender.closeSync()
 }
+
+const noBytes = new Uint8Array()
 
 function wellFormedCopy(text: string): { readonly json?: string; readonly reason?: string } {
   try {

@@ -2,14 +2,14 @@ import type { LakeTable } from '../lake/table.ts'
 import { formatOffsets, offsetsProperty, parseOffsets } from '../lake/offsets.ts'
 import type { TableDefinition } from '../plan/definition.ts'
 import type { Failure } from './failure.ts'
-import type { FreshRows } from './fresh-rows.ts'
 import type { OffsetRange } from './ledger.ts'
+import type { TableRows } from './table-rows.ts'
 
 /** A table that reads a topic, while the stream runs. */
 export interface StreamTable {
   readonly definition: TableDefinition
   readonly lake: LakeTable
-  readonly fresh: FreshRows
+  readonly fresh: TableRows
   /** Next offset to insert, by log partition: what its fresh rows hold is below. */
   readonly next: Map<number, number>
   /** When the last commit ended, monotonic milliseconds. */

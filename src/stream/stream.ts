@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import type { DuckDBInstance } from '@duckdb/node-api'
 import type { Clock } from '../core/clock.ts'
-import type { DuckDBConnection } from '../core/duckdb.ts'
+import { inTransaction, type DuckDBConnection } from '../core/duckdb.ts'
 import { QuestlogError } from '../core/errors.ts'
 import { Exclusive } from '../core/exclusive.ts'
 import type { Files } from '../core/files.ts'
@@ -96,6 +96,7 @@ export class Stream {
       deadLetters: this.deadLetters,
       topics: () => this.#topics,
       syncLog: (topic) => this.#syncLog(topic),
+      release: (topic) => this.#release(topic),
     })
     this.#progress = openProgress(options.files, join(options.dataFolder, 'lake', 'progress'))
   }
@@ -408,7 +409,7 @@ export class Stream {
     }
     const stream = new TopicStream({
       topic,
-      conversion: convertTopic(definition, topic.name),
+      conversion: tables[0]?.fresh.shared.conversion ?? convertTopic(definition, topic.name),
       tables,
       ledger,
       setAside,
@@ -476,6 +477,13 @@ export class Stream {
       if (limit.syncedOffset < limit.visibleOffset)
         await this.reader.syncSegment(topic.topic, partition, limit.segmentBaseOffset)
     }
+  }
+
+  async #release(topic: TopicStream): Promise<void> {
+    await this.#writer.run(async (connection) => {
+      const release = topic.tables[0]?.fresh.shared.release()
+      if (release !== undefined) (await inTransaction(connection, () => release(connection)))()
+    })
   }
 
   /** The ledger can be counted again: that it can't be stored, on a full disk, ends nothing. */

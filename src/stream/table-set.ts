@@ -17,8 +17,11 @@ import { systemColumns, type Column } from '../plan/columns.ts'
 import { tableEventTypes, type Definition, type TableDefinition } from '../plan/definition.ts'
 import { snapshotPart } from './committer.ts'
 import { deadLetterColumns, deadLetterNamespace, deadLetterTable } from './dead-letters.ts'
-import { createSnapshotViews, FreshRows, type SnapshotPart } from './fresh-rows.ts'
+import { convertTopic } from './conversion.ts'
+import { createSnapshotViews, FreshRows } from './fresh-rows.ts'
+import { SharedRows } from './shared-rows.ts'
 import type { StreamTable } from './stream-table.ts'
+import { TableRows } from './table-rows.ts'
 
 /**
  * Table properties: a hash of what decides which records the table takes, and the offsets from which on that was so, in the form of
@@ -48,7 +51,14 @@ export class TableSet {
     const location = this.#location(deadLetterNamespace, deadLetterTable)
     const lake =
       (await openDurableTable(location)) ?? (await createTable(location, deadLetterColumns, {}))
-    const fresh = this.#freshRows(lake, deadLetterColumns, await snapshotPart(lake))
+    const { namespace, name } = lake
+    const fresh = new FreshRows(
+      namespace,
+      name,
+      deadLetterColumns,
+      await snapshotPart(lake),
+      this.#nextGeneration,
+    )
     await this.#options.writer.run((connection) =>
       inTransaction(connection, () => fresh.create(connection)),
     )
@@ -66,6 +76,9 @@ export class TableSet {
     startOffsets: (table: TableDefinition) => Promise<string | undefined>,
   ): Promise<StreamTable[]> {
     const tables: StreamTable[] = []
+    const topics = new Map(
+      definition.tables.map(({ topic }) => [topic, this.#sharedRows(definition, topic)]),
+    )
     const existing = await this.#openEvolvable(definition)
     for (const table of definition.tables) {
       const offsets = table.from === 'latest' ? await startOffsets(table) : undefined
@@ -79,12 +92,15 @@ export class TableSet {
       const columns = withFormer(table, lake.columns)
       await lake.evolve(columns, table.renamed)
       await noteRules(lake, definition, table)
-      const fresh = this.#freshRows(lake, columns, await snapshotPart(lake))
+      const next = new Map<number, number>()
+      const shared = topics.get(table.topic) ?? this.#sharedRows(definition, table.topic)
+      const { namespace, name } = lake
+      const snapshot = await snapshotPart(lake)
       tables.push({
         definition: table,
         lake,
-        fresh,
-        next: new Map(),
+        fresh: new TableRows({ namespace, name, columns, snapshot, shared, next }),
+        next,
         committedAtMs: this.#options.clock.monotonicMs(),
         failure: null,
       })
@@ -92,10 +108,12 @@ export class TableSet {
     const others = await this.#unnamed(definition)
     await this.#options.writer.run((connection) =>
       inTransaction(connection, async () => {
+        for (const shared of topics.values()) await shared.create(connection)
         for (const { fresh } of tables) await fresh.create(connection)
         for (const { lake, part } of others)
           await createSnapshotViews(connection, lake.namespace, lake.name, part)
-        for (const { fresh } of before) await fresh.drop(connection)
+        for (const shared of new Set(before.map(({ fresh }) => fresh.shared)))
+          await shared.drop(connection)
       }),
     )
     return tables
@@ -136,8 +154,10 @@ export class TableSet {
     )
   }
 
-  #freshRows(lake: LakeTable, columns: readonly Column[], part: SnapshotPart): FreshRows {
-    return new FreshRows(lake.namespace, lake.name, columns, part, () => ++this.#generation)
+  readonly #nextGeneration = () => ++this.#generation
+
+  #sharedRows(definition: Definition, topic: string): SharedRows {
+    return new SharedRows(topic, convertTopic(definition, topic), this.#nextGeneration)
   }
 
   #location(namespace: string, name: string): TableLocation {

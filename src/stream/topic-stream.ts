@@ -212,6 +212,7 @@ export class TopicStream {
         filling: new Set(filling),
         past,
         ledger: this.ledger,
+        shared: this.tables[0]?.fresh.shared,
         deadLetters: this.#context.deadLetters,
         setAside: this.setAside,
         records: chunk.records,

@@ -28,7 +28,7 @@ function tableWith(rows: { current: number }, committed: string[], name: string)
       return rows.current
     },
     freeze: async () => void (rows.current = 0),
-    swap: async () => {},
+    swap: async () => () => {},
   }
   return { lake, fresh } as unknown as Committable // what the committer uses of them
 }
@@ -63,6 +63,7 @@ test('a dead letter that comes while a commit waits for its turn is committed be
     committer,
     deadLetters,
     topics: () => [],
+    release: async () => {},
     syncLog: async () => {},
   })
   let batchEnds = () => {}

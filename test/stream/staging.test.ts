@@ -116,7 +116,7 @@ test('what prepared statements say of a batch, whatever came before it, is what 
         await once.stage(records, 64)
         await once.mend(records)
         expect(await staging.query(questions())).toEqual(await once.lookUp(questions()))
-        const rows = conversion.tables.get('events')?.selectRows('true') ?? ''
+        const rows = `SELECT * FROM parsed`
         expect(await staging.query(rows)).toEqual(await once.lookUp(rows))
         once.close()
       }

@@ -1,0 +1,174 @@
+import { queryRows, type DuckDBConnection } from '../core/duckdb.ts'
+import { quoteName, type Column } from '../plan/columns.ts'
+import {
+  countSchema,
+  dayOf,
+  joinTimes,
+  noTimes,
+  replaceViews,
+  type SnapshotPart,
+  type TimeSpan,
+} from './fresh-rows.ts'
+import type { SharedRows } from './shared-rows.ts'
+import { hasBit } from './verdict.ts'
+
+type Offsets = ReadonlyMap<number, number>
+
+/**
+ * The fresh rows of one table: acknowledged rows that no snapshot holds yet. They are rows of its topic (shared-rows.ts) with the table's bit, from
+ * the offsets on that it has committed. The table's view is its snapshot UNION ALL those; a commit changes both in one transaction, so a statement
+ * sees a row in exactly one of the two.
+ */
+export class TableRows {
+  readonly namespace: string
+  readonly name: string
+  readonly columns: readonly Column[]
+  readonly shared: SharedRows
+  /** The number of its bit. */
+  readonly index: number
+  readonly #next: Offsets
+  #snapshot: SnapshotPart
+  #committed: Offsets = new Map()
+  /** Up to where the rows are frozen, to be committed. */
+  #frozen: Offsets | undefined
+  #rows = { current: 0, frozen: 0 }
+  #currentBytes = 0
+  #times = { current: noTimes, frozen: noTimes }
+
+  constructor(parts: {
+    namespace: string
+    name: string
+    columns: readonly Column[]
+    snapshot: SnapshotPart
+    shared: SharedRows
+    /** Next offset to insert, by log partition, as it is at any moment. */
+    next: Offsets
+  }) {
+    this.namespace = parts.namespace
+    this.name = parts.name
+    this.columns = parts.columns
+    this.shared = parts.shared
+    this.index = [...parts.shared.conversion.tables.keys()].indexOf(parts.name)
+    this.#next = parts.next
+    this.#snapshot = parts.snapshot
+  }
+
+  get currentRows(): number {
+    return this.#rows.current
+  }
+
+  get currentBytes(): number {
+    return this.#currentBytes
+  }
+
+  get totalRows(): number {
+    return this.#rows.current + this.#rows.frozen
+  }
+
+  /** A SELECT in brackets of the rows that are being committed, if there are any. */
+  get frozen(): string | undefined {
+    if (this.#frozen === undefined || this.#rows.frozen === 0) return undefined
+    const below = [...this.#frozen].map(
+      ([partition, offset]) => `(parsed._partition = ${partition} AND parsed._offset < ${offset})`,
+    )
+    return `(${this.#select(this.#committed, `(${below.join(' OR ')})`)})`
+  }
+
+  get frozenIsSorted(): boolean {
+    return this.shared.isSorted && (this.#frozen?.size ?? 0) <= 1
+  }
+
+  /** The UTC day of all frozen rows, if it is one. */
+  get frozenDay(): string | undefined {
+    return dayOf(this.#times.frozen)
+  }
+
+  /** Counts rows that a committed transaction has added. `bytes` is their size on the log, `times` spans their record times. */
+  added(rows: number, bytes: number, times: TimeSpan): void {
+    if (rows === 0) return
+    this.#rows.current += rows
+    this.#currentBytes += bytes
+    this.#times.current = joinTimes(this.#times.current, times)
+  }
+
+  /** Creates the views. */
+  async create(connection: DuckDBConnection): Promise<void> {
+    for (const schema of [this.namespace, countSchema])
+      await connection.run(`CREATE SCHEMA IF NOT EXISTS ${quoteName(schema)}`)
+    await this.#replaceViews(connection, this.#snapshot, this.#committed)
+  }
+
+  /** Freezes all rows that are there now. Changes nothing in DuckDB: a later row has a later offset. */
+  async freeze(): Promise<void> {
+    this.#frozen = new Map(this.#next)
+    this.#rows = { current: 0, frozen: this.#rows.frozen + this.#rows.current }
+    this.#times = { current: noTimes, frozen: joinTimes(this.#times.frozen, this.#times.current) }
+    this.#currentBytes = 0
+  }
+
+  /** The frozen rows are in the snapshot now: the view takes them from there. Runs in the caller's transaction; what it gives back is called when that is committed. */
+  async swap(connection: DuckDBConnection, snapshot: SnapshotPart): Promise<() => void> {
+    const committed = this.#frozen ?? this.#committed
+    await this.#replaceViews(connection, snapshot, committed)
+    return () => {
+      this.#snapshot = snapshot
+      this.#committed = committed
+      this.shared.committed(this.index, committed)
+      this.#frozen = undefined
+      this.#rows.frozen = 0
+      this.#times.frozen = noTimes
+    }
+  }
+
+  /** The snapshot has other files now, with the same rows. */
+  async show(connection: DuckDBConnection, snapshot: SnapshotPart): Promise<void> {
+    await this.#replaceViews(connection, snapshot, this.#committed)
+    this.#snapshot = snapshot
+  }
+
+  /** Whether the view reads a data file. */
+  reads(path: string): boolean {
+    return this.#snapshot.paths.has(path)
+  }
+
+  /** Whether a fresh row holds the record. */
+  async holds(connection: DuckDBConnection, partition: number, offset: number): Promise<boolean> {
+    const [row] = await queryRows(
+      connection,
+      `SELECT count(*)::INTEGER AS n FROM ${this.shared.view} AS parsed WHERE ${this.#condition(this.#committed)} AND _partition = ${partition} AND _offset = ${offset}`,
+    )
+    return row?.['n'] !== 0
+  }
+
+  #condition(committed: Offsets): string {
+    const from = [...committed]
+      .filter(([, offset]) => offset > 0)
+      .map(
+        ([partition, offset]) =>
+          `(parsed._offset >= ${offset} OR parsed._partition <> ${partition})`,
+      )
+    return [hasBit('parsed.t', this.index), ...from].join(' AND ')
+  }
+
+  #select(committed: Offsets, condition: string): string {
+    const table = this.shared.conversion.tables.get(this.name)
+    if (table === undefined) throw new TypeError(`table ${this.name} does not read this topic`)
+    const items = this.columns.map(
+      (column) => `${table.value(column)} AS ${quoteName(column.name)}`,
+    )
+    return `SELECT ${items.join(', ')} FROM ${this.shared.view} AS parsed WHERE ${this.#condition(committed)} AND ${condition}`
+  }
+
+  async #replaceViews(
+    connection: DuckDBConnection,
+    snapshot: SnapshotPart,
+    committed: Offsets,
+  ): Promise<void> {
+    await replaceViews(connection, this, snapshot, [
+      {
+        rows: this.#select(committed, 'true'),
+        count: `SELECT count(*) FROM ${this.shared.view} AS parsed WHERE ${this.#condition(committed)}`,
+      },
+    ])
+  }
+}
