@@ -40,11 +40,11 @@ export function schemaOfSnapshot(metadata: TableMetadata, snapshot: Snapshot): T
   })
 }
 
+/** By its id (decimal text), or as the one that was current at a wall-clock time. */
+export type SnapshotWanted = { readonly id: string } | { readonly timestampMs: number }
+
 /** The snapshot with this id (decimal text), or the one that was current at a wall-clock time; SNAPSHOT_UNKNOWN when the table does not name it any more, or never did. */
-export function snapshotAt(
-  metadata: TableMetadata,
-  wanted: { readonly id: string } | { readonly timestampMs: number },
-): Snapshot {
+export function snapshotAt(metadata: TableMetadata, wanted: SnapshotWanted): Snapshot {
   const snapshots = metadata.snapshots ?? []
   const found =
     'id' in wanted

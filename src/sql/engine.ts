@@ -4,6 +4,8 @@ import { asQuestlogError, QuestlogError, type ErrorCode } from '../core/errors.t
 import type { Logger } from '../core/logger.ts'
 import type { Metric } from '../core/metrics.ts'
 import type { Settings } from '../core/settings.ts'
+import type { SnapshotWanted } from '../lake/time-travel.ts'
+import { quoteName } from '../plan/columns.ts'
 import { confineFiles, readViews, readVisibleNames, tablesToWaitFor } from './catalog.ts'
 import { ConnectionPool, type SqlConnection } from './connections.ts'
 import { explainFailure, readFailure, type VisibleNames } from './duckdb-error.ts'
@@ -13,6 +15,12 @@ import { Gate } from './gate.ts'
 import { splitStatements } from './lexer.ts'
 import { SqlError } from './sql-error.ts'
 import { planStatement, type Plan } from './statements.ts'
+import type { NamedTables } from './syntax-tree.ts'
+import {
+  isPastTable,
+  takeOutPastTables,
+  type PastTable,
+} from './time-travel.ts'
 
 /** What the stream promises to the statements. */
 export interface FreshSource {
@@ -20,6 +28,15 @@ export interface FreshSource {
   caughtUp(tables: readonly string[] | null, signal: AbortSignal): Promise<void>
   /** Until release(), no data file that a view names is unlinked. */
   lease(): { release(): void }
+  /**
+   * A SELECT of a table as it was at a snapshot, without fresh rows; undefined when there is no such table. Under a lease. `namespace` is null when the
+   * statement names none. Throws SNAPSHOT_UNKNOWN.
+   */
+  pastScan(
+    namespace: string | null,
+    name: string,
+    wanted: SnapshotWanted,
+  ): Promise<string | undefined>
 }
 
 export interface SqlEngineOptions {
@@ -202,20 +219,23 @@ class DuckdbEngine implements SqlEngine {
     signal: AbortSignal,
     startMs: number,
   ): AsyncGenerator<SqlEvent> {
-    const { clock } = this.#options
-    const parts = readParts(request.sql)
+    const { clock, source } = this.#options
+    const { sql, past } = takeOutPastTables(request.sql)
+    const parts = readParts(sql)
     const leave = await this.#gate.enter(signal).catch((error: unknown) => {
       throw signal.aborted ? cancelled(signal) : error
     })
     let connection: SqlConnection | undefined
+    const lease = past.length === 0 ? undefined : source.lease()
     try {
       connection = await this.#pool.take()
+      for (const table of past) await this.#showPast(table, connection)
       const plans: Plan[] = []
       const planner = {
         namespace: this.#options.namespace,
         serialize: connection.serialize,
       }
-      for (const part of parts) plans.push(await planStatement(request.sql, part, planner))
+      for (const part of parts) plans.push(await planStatement(sql, part, planner))
       let statementStartMs = startMs
       const queuedMs = clock.monotonicMs() - startMs
       for (const [index, plan] of plans.entries()) {
@@ -223,13 +243,26 @@ class DuckdbEngine implements SqlEngine {
         yield* this.#runPlan(plan, connection, request.stale, signal, times)
         statementStartMs = clock.monotonicMs()
       }
+      for (const { view } of past) await connection.duckdb.run(`DROP VIEW temp.${quoteName(view)}`)
       this.#pool.put(connection)
       connection = undefined
     } finally {
+      lease?.release()
       // Not put back: it failed, or was stopped half-way.
       if (connection !== undefined) this.#pool.drop(connection)
       leave()
     }
+  }
+
+  /** Makes a view of this connection, of a table as it was. */
+  async #showPast(
+    { view, namespace, name, wanted, place }: PastTable,
+    { duckdb }: SqlConnection,
+  ): Promise<void> {
+    const scan = await this.#options.source.pastScan(namespace, name, wanted)
+    if (scan === undefined)
+      throw new SqlError('SQL_INVALID', `table "${name}" does not exist`, { place })
+    await duckdb.run(`CREATE OR REPLACE TEMP VIEW ${quoteName(view)} AS ${scan}`)
   }
 
   async *#runPlan(
@@ -244,7 +277,7 @@ class DuckdbEngine implements SqlEngine {
     const waitStartMs = clock.monotonicMs()
     let views = await readViews(duckdb, namespace)
     if ((plan.kind === 'select' || plan.kind === 'explain') && !stale) {
-      const tables = tablesToWaitFor(plan.named, views, namespace)
+      const tables = tablesToWaitFor(withoutPast(plan.named), views, namespace)
       if (tables === null || tables.length > 0) {
         await source.caughtUp(tables, signal).catch((error: unknown) => {
           throw signal.aborted ? cancelled(signal) : error
@@ -338,6 +371,11 @@ class DuckdbEngine implements SqlEngine {
     enough.abort()
     this.#pool.close()
   }
+}
+
+/** What was is there already. */
+function withoutPast(named: NamedTables): NamedTables {
+  return { ...named, tables: named.tables.filter(({ name }) => !isPastTable(name)) }
 }
 
 function readParts(sql: string) {

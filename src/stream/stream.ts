@@ -10,6 +10,8 @@ import type { Settings } from '../core/settings.ts'
 import { offsetsProperty } from '../lake/offsets.ts'
 import { LogReader } from '../log/reader.ts'
 import type { PartitionWatermark, Topic, Watermark } from '../log/record.ts'
+import type { SnapshotWanted } from '../lake/time-travel.ts'
+import { defaultNamespace } from '../plan/compile.ts'
 import type { Definition, TableDefinition } from '../plan/definition.ts'
 import { checkExpressions } from './check-expressions.ts'
 import { Committer, LostTable, type Committable } from './committer.ts'
@@ -247,6 +249,16 @@ export class Stream {
       if (table.lake.snapshot?.id !== snapshotBefore) await this.#committer.show(table)
       return true
     })
+  }
+
+  /** A SELECT of a table as it was at one of its snapshots; undefined when there is no such table. The caller holds a lease. SNAPSHOT_UNKNOWN */
+  pastScan(
+    namespace: string | null,
+    name: string,
+    wanted: SnapshotWanted,
+  ): Promise<string | undefined> {
+    const standard = this.#definition?.namespace ?? defaultNamespace
+    return this.#tableSet.pastScan(namespace ?? standard, name, wanted)
   }
 
   /** Looks for new records at once instead of at the next poll. */

@@ -6,6 +6,8 @@ import type { Clock } from '../core/clock.ts'
 import type { Files } from '../core/files.ts'
 import { listTables } from '../lake/catalog.ts'
 import { offsetsProperty } from '../lake/offsets.ts'
+import { scanSql } from '../lake/parquet.ts'
+import { columnsOf } from '../lake/schema.ts'
 import {
   createTable,
   openDurableTable,
@@ -13,6 +15,12 @@ import {
   type LakeTable,
   type TableLocation,
 } from '../lake/table.ts'
+import {
+  filesOfSnapshot,
+  schemaOfSnapshot,
+  snapshotAt,
+  type SnapshotWanted,
+} from '../lake/time-travel.ts'
 import { systemColumns, type Column } from '../plan/columns.ts'
 import { tableEventTypes, type Definition, type TableDefinition } from '../plan/definition.ts'
 import { snapshotPart } from './committer.ts'
@@ -152,6 +160,26 @@ export class TableSet {
         .filter((lake) => lake !== undefined)
         .map(async (lake) => ({ lake, part: await snapshotPart(lake) })),
     )
+  }
+
+  /** A SELECT of a committed table as it was at one of its snapshots, with the columns of then; undefined when there is no such table. Names match without regard to case. */
+  async pastScan(
+    namespace: string,
+    name: string,
+    wanted: SnapshotWanted,
+  ): Promise<string | undefined> {
+    const { files, lakeFolder } = this.#options
+    const isMeant = (table: { namespace: string; name: string }) =>
+      table.namespace.toLowerCase() === namespace.toLowerCase() &&
+      table.name.toLowerCase() === name.toLowerCase()
+    const found = (await listTables(files, lakeFolder)).find(isMeant)
+    const table = found && (await openTable(this.#location(found.namespace, found.name)))
+    if (table === undefined) return undefined
+    const { folder, dayColumn, metadata } = table
+    const snapshot = snapshotAt(metadata, wanted)
+    const schema = schemaOfSnapshot(metadata, snapshot)
+    const shape = { folder, dayColumn, schema, columns: columnsOf(schema) }
+    return scanSql(shape, await filesOfSnapshot(files, metadata, snapshot))
   }
 
   readonly #nextGeneration = () => ++this.#generation

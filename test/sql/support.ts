@@ -7,6 +7,8 @@ import { openDuckdb, type DuckDBConnection } from '../../src/core/duckdb.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import { resolveSettings } from '../../src/core/settings.ts'
 import { createSqlEngine, type FreshSource, type SqlEngine } from '../../src/sql/engine.ts'
+import { QuestlogError } from '../../src/core/errors.ts'
+import type { SnapshotWanted } from '../../src/lake/time-travel.ts'
 import type { SqlStats } from '../../src/sql/engine.ts'
 import { encodeRows } from '../../src/sql/values.ts'
 
@@ -27,6 +29,20 @@ export class RecordingSource implements FreshSource {
     this.leases++
     this.leasesMost = Math.max(this.leasesMost, this.leases)
     return { release: () => void this.leases-- }
+  }
+
+  /** One table has a past, of two snapshots. */
+  async pastScan(
+    namespace: string | null,
+    name: string,
+    wanted: SnapshotWanted,
+  ): Promise<string | undefined> {
+    if (name !== 'sword_purchases' || (namespace ?? 'default') !== 'default') return undefined
+    if ('timestampMs' in wanted)
+      return `SELECT ${wanted.timestampMs} AS at, 'old' AS "Host" FROM range(3)`
+    if (wanted.id !== '7')
+      throw new QuestlogError('SNAPSHOT_UNKNOWN', `the table has no snapshot ${wanted.id}`)
+    return `SELECT i::INTEGER AS damage, 'then' AS "Host" FROM range(5) t(i)`
   }
 }
 

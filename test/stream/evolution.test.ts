@@ -44,6 +44,17 @@ test('a column is renamed, widened and dropped by metadata only, and comes back 
   await commitSword(world, { damage: 1, color: 'blue' })
   const colors = await world.query('SELECT color FROM "default".sword_purchases ORDER BY _offset')
   expect(colors).toEqual([{ color: null }, { color: null }, { color: 'blue' }])
+  // The table as it was has the columns that it had.
+  const [first] = lake()?.metadata.snapshots ?? []
+  const id = String(first?.['snapshot-id'])
+  const past = await stream.pastScan(null, 'Sword_Purchases', { id })
+  expect(await world.query(`SELECT strength, color FROM (${past})`)).toEqual([
+    { strength: 7, color: 'red' },
+  ])
+  expect(await stream.pastScan(null, 'axes', { id })).toBeUndefined()
+  await expect(
+    stream.pastScan('default', 'sword_purchases', { timestampMs: 0 }),
+  ).rejects.toMatchObject({ code: 'SNAPSHOT_UNKNOWN' })
   await stream.stop()
   world.abandon()
   await world.start(swords({ ...damage, color: z.string().optional() }, renamed))
