@@ -39,7 +39,7 @@ export class RecordingSource implements FreshSource {
   ): Promise<string | undefined> {
     if (name !== 'sword_purchases' || (namespace ?? 'default') !== 'default') return undefined
     if ('timestampMs' in wanted)
-      return `SELECT ${wanted.timestampMs} AS at, 'old' AS "Host" FROM range(3)`
+      return `SELECT ${wanted.timestampMs} AS ms, 'old' AS "Host" FROM range(3)`
     if (wanted.id !== '7')
       throw new QuestlogError('SNAPSHOT_UNKNOWN', `the table has no snapshot ${wanted.id}`)
     return `SELECT i::INTEGER AS damage, 'then' AS "Host" FROM range(5) t(i)`

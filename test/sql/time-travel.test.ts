@@ -94,7 +94,7 @@ describe('a statement', async () => {
         from sword_purchases today join default.sword_purchases for version as of 7 as past using (damage)`),
     ).toEqual([[5, 'user1.com', 'then']])
     expect(
-      await rows("select max(at) from sword_purchases for timestamp as of '1970-01-01 00:00:01'"),
+      await rows("select max(ms) from sword_purchases for timestamp as of '1970-01-01 00:00:01'"),
     ).toEqual([[1000]])
     expect(
       await rows('select sword_purchases.damage from sword_purchases for version as of 7 limit 1'),
