@@ -203,6 +203,11 @@ export const commandGroups: readonly CommandGroup[] = [
         async () => (await import('./commands/export.ts')).exportCommand,
       ),
       row(
+        'tables ddl',
+        'the statement that lets Hive, Spark, Trino or DuckDB read an export',
+        async () => (await import('./commands/tables-ddl.ts')).tablesDdlCommand,
+      ),
+      row(
         'fs -ls',
         'list exports as hadoop fs does',
         async () => (await import('./commands/fs-ls.ts')).fsListCommand,

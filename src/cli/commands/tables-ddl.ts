@@ -1,0 +1,40 @@
+import { defineCommand } from 'citty'
+import { exportPath } from '../../app/export-root.ts'
+import { QuestlogError } from '../../core/errors.ts'
+import { readEntry } from '../../core/folders.ts'
+import { requireData } from '../locate.ts'
+import { exitCodes, printLines, printWord } from '../output.ts'
+import { ddlDialects, tableDdl } from '../table-ddl.ts'
+import { readTable, tableArgument, tablesArguments } from '../tables.ts'
+
+export const tablesDdlCommand = defineCommand({
+  args: {
+    table: tableArgument,
+    dialect: {
+      type: 'string',
+      default: 'hive',
+      valueHint: ddlDialects.join('|'),
+      description: 'whose statement',
+    },
+    path: {
+      type: 'string',
+      valueHint: 'PATH',
+      description: 'the export that it reads; /tmp/TABLE otherwise',
+    },
+    ...tablesArguments,
+  },
+  async run({ args }) {
+    const dialect = ddlDialects.find((name) => name === args.dialect)
+    if (dialect === undefined)
+      throw new QuestlogError(
+        'USAGE',
+        `--dialect is "${args.dialect}", but must be ${ddlDialects.join(', ')}`,
+      )
+    const { name, columns } = await readTable(args.data, args.table)
+    const { real, shown } = exportPath(requireData(args.data), args.path ?? `/tmp/${name}`)
+    if (readEntry(real, shown) === undefined)
+      printWord(`there is no export yet: questlog export ${name} ${shown}`)
+    printLines(tableDdl({ name, columns, folder: real }, dialect))
+    return exitCodes.ok
+  },
+})
