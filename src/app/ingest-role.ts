@@ -11,7 +11,7 @@ import { FreeSpace } from './free-space.ts'
 import { openKafkaBroker, type KafkaBroker } from './kafka-broker.ts'
 import { Retention } from './retention.ts'
 import type { IngestRole, IngestStatus, LogTopicStatus, RoleOptions } from './roles.ts'
-import { alterTopic, refuseFed } from './topic-changes.ts'
+import { alterTopic, refuseFed, tablesOf } from './topic-changes.ts'
 import { formatBytes, formatMany } from './words.ts'
 
 /** Starts the log, then the collector and the Kafka broker on it. */
@@ -78,7 +78,8 @@ async function startListeners(options: RoleOptions, log: EventLog): Promise<Inge
     alterTopic: (change) => alterTopic(log, change),
     deleteTopic: async (deletion) => {
       if (!deletion.force) refuseFed(definition, deletion.name)
-      await log.deleteTopic(deletion.name)
+      const continueOffsets = tablesOf(definition, deletion.name).length > 0
+      await log.deleteTopic(deletion.name, { continueOffsets })
     },
     async stop() {
       await closeListeners()

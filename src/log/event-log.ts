@@ -8,7 +8,8 @@ import type { Logger } from '../core/logger.ts'
 import type { Settings } from '../core/settings.ts'
 import { PartitionFetch } from './fetch.ts'
 import { metaPath, partitionFolder, topicOfFolder, watermarkPath } from './layout.ts'
-import { MetaFile, type StoredTopic } from './meta.ts'
+import { beginAt } from './log-start.ts'
+import { MetaFile, type DeletedTopic, type StoredTopic } from './meta.ts'
 import { OpenSegments } from './open-segments.ts'
 import { Partition } from './partition.ts'
 import { partitionForKey } from './partitioner.ts'
@@ -86,8 +87,11 @@ export interface EventLog {
   addPartitions(topic: string, total: number): Promise<Topic>
   /** Changes configs of a topic; null = back to the default. TOPIC_UNKNOWN, TOPIC_CONFIG_INVALID. */
   setConfigs(topic: string, changes: ReadonlyMap<string, string | null>): Promise<Topic>
-  /** Removes a topic and what it holds. Whether tables read it is the caller's to check. TOPIC_UNKNOWN. */
-  deleteTopic(topic: string): Promise<void>
+  /**
+   * Removes a topic and what it holds. Whether tables read it is the caller's to check; where they do, `continueOffsets` lets a new topic of the name begin where this one ended, so that
+   * partition and offset go on to name one record of a table. TOPIC_UNKNOWN; OVERLOADED when the disk is full and nothing could be removed.
+   */
+  deleteTopic(topic: string, options?: { readonly continueOffsets?: boolean }): Promise<void>
   /** Moves the start of a partition up to an offset; resolves to the new start. Whole segments below it go. Whether tables have committed so far is the caller's to check. TOPIC_UNKNOWN, OFFSET_OUT_OF_RANGE. */
   deleteRecords(topic: string, partition: number, beforeOffset: number): Promise<number>
   states(): readonly PartitionState[]
@@ -211,12 +215,15 @@ class OpenLog implements EventLog {
     checkTopic({ name, partitions, configs })
     this.#checkTaken(name)
     this.#checkRoom(name, partitions)
+    const before = this.#meta.deleted().find((topic) => topic.name === name)
     // What a failed removal has left is not to become the new topic's.
-    if (this.#meta.deleted().some((topic) => topic.name === name)) await this.#removeFolders(name)
+    if (before !== undefined) await this.#removeFolders(name)
     // An entry without a live topic is what a failed creation left: the same id goes on.
     const id = this.#meta.topic(name)?.id ?? uuidFrom(this.#random(16))
     const createdAtMs = this.#options.clock.nowMs()
-    const topic: StoredTopic = { id, name, partitions, configs: { ...configs }, createdAtMs }
+    const begun: StoredTopic = { id, name, partitions, configs: { ...configs }, createdAtMs }
+    const ends = before?.ends
+    const topic = ends === undefined ? begun : { ...begun, firstOffsets: ends }
     await this.#meta.put(topic)
     await this.#openTopic(topic, undefined)
     this.#watermark.publish()
@@ -327,14 +334,17 @@ class OpenLog implements EventLog {
     return new Partition({ ...this.#options, ...own }, recovered)
   }
 
-  #recover(
-    topic: Topic,
+  async #recover(
+    topic: StoredTopic,
     partition: number,
     published: Watermark | undefined,
   ): Promise<RecoveredPartition> {
+    const { files } = this.#options
+    const folder = partitionFolder(this.#options.folder, topic.name, partition)
+    await beginAt(files, folder, topic.firstOffsets?.[partition] ?? 0)
     return recoverPartition({
       ...this.#options,
-      folder: partitionFolder(this.#options.folder, topic.name, partition),
+      folder,
       topic: topic.name,
       partition,
       published: published?.partitions.find(
@@ -442,13 +452,17 @@ class OpenLog implements EventLog {
     for (const partition of live.partitions) partition.configure(topic)
   }
 
-  deleteTopic(name: string): Promise<void> {
-    return this.#change(name, (live) => this.#deleteTopic(live))
+  deleteTopic(name: string, { continueOffsets = false } = {}): Promise<void> {
+    return this.#change(name, (live) => this.#deleteTopic(live, continueOffsets))
   }
 
-  async #deleteTopic(live: LiveTopic): Promise<void> {
-    const { name, id } = live.topic
-    await this.#forgetTopic(live)
+  async #deleteTopic(live: LiveTopic, continueOffsets: boolean): Promise<void> {
+    const { name, id, firstOffsets = [] } = live.topic
+    const ends = live.partitions.map((partition) => partition.state().endOffset)
+    // Also of partitions that the topic did not get.
+    const kept = [...ends, ...firstOffsets.slice(ends.length)]
+    const isKept = continueOffsets || firstOffsets.length > 0
+    await this.#forgetTopic(live, isKept ? { id, name, ends: kept } : { id, name })
     this.#live.delete(name)
     // What is on its way to the disk is finished first.
     await Promise.allSettled(live.partitions.map((partition) => partition.close()))
@@ -466,9 +480,9 @@ class OpenLog implements EventLog {
   }
 
   /** Durable: from here on the topic is deleted, whenever its files go. */
-  async #forgetTopic({ topic }: LiveTopic): Promise<void> {
+  async #forgetTopic({ topic }: LiveTopic, deleted: DeletedTopic): Promise<void> {
     try {
-      await this.#meta.remove(topic)
+      await this.#meta.remove(deleted)
     } catch (error) {
       if (!(error instanceof QuestlogError) || error.code !== 'OVERLOADED') throw error
       // The disk is full: the indexes of what goes make the room.
@@ -476,7 +490,7 @@ class OpenLog implements EventLog {
         const folder = partitionFolder(this.#options.folder, topic.name, partition)
         await removeIndexes(this.#options.files, folder)
       }
-      await this.#meta.remove(topic)
+      await this.#meta.remove(deleted)
     }
   }
 

@@ -73,3 +73,14 @@ export async function writeLogStart(files: Files, folder: string, start: LogStar
   bytes.writeUInt32BE(crc32c(bytes.subarray(0, crcAt)), crcAt)
   await replaceFile(files, startPath(folder), bytes)
 }
+
+/** Lets a partition that holds nothing yet begin at an offset: those below are taken for removed, and for none of events. */
+export async function beginAt(files: Files, folder: string, startOffset: number): Promise<void> {
+  if (startOffset === 0 || (await files.sizeOf(startPath(folder))) !== undefined) return
+  await files.makeFolder(folder)
+  await writeLogStart(files, folder, {
+    startOffset,
+    removedRecords: 0,
+    removedExcluded: startOffset,
+  })
+}

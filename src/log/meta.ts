@@ -19,12 +19,16 @@ export interface StoredTopic extends Topic {
   readonly createdAtMs: number
   /** Names of the configs that the definition has set; absent = none. */
   readonly declared?: readonly string[]
+  /** Where its partitions begin: a topic of the same name, whose records are in tables, ended there. Absent: at 0. */
+  readonly firstOffsets?: readonly number[]
 }
 
 /** A topic that is no more. A new one may have its name, never its id. */
 export interface DeletedTopic {
   readonly id: string
   readonly name: string
+  /** Where its partitions ended: those of a new topic of the name begin there. Absent: at 0. */
+  readonly ends?: readonly number[]
 }
 
 interface MetaEntry {
@@ -154,7 +158,9 @@ export class MetaFile {
     }
     let contents = decodeMeta(await files.readAll(path), path)
     const present = new Set(folders.map((folder) => topicOfFolder(folder) ?? ''))
-    const deleted = contents.deleted.filter(({ name }) => present.has(name))
+    const deleted = contents.deleted.filter(
+      ({ name, ends }) => ends !== undefined || present.has(name),
+    )
     const known = new Set([...contents.topics, ...deleted].map((topic) => topic.name))
     const orphan = folders.find((folder) => !known.has(topicOfFolder(folder) ?? ''))
     if (orphan !== undefined)
@@ -181,22 +187,23 @@ export class MetaFile {
     return [...this.#deleted.values()]
   }
 
-  /** Notes that nothing of a deleted topic is left. */
+  /** Notes that no file of a deleted topic is left. */
   gone(name: string): void {
-    this.#deleted.delete(name)
+    if (this.#deleted.get(name)?.ends === undefined) this.#deleted.delete(name)
   }
 
   /** Keeps a topic, durably; the newest entry of an id counts. OVERLOADED when the disk is full, OUTCOME_UNKNOWN when the sync failed; then nothing more is taken until the next start. */
   async put(topic: StoredTopic): Promise<void> {
     await this.#append({ topic })
     this.#topics.set(topic.name, topic)
+    this.#deleted.delete(topic.name)
   }
 
   /** Deletes a topic, durably; errors as of `put`. */
-  async remove({ id, name }: DeletedTopic): Promise<void> {
-    await this.#append({ deleted: { id, name } })
-    this.#topics.delete(name)
-    this.#deleted.set(name, { id, name })
+  async remove(topic: DeletedTopic): Promise<void> {
+    await this.#append({ deleted: topic })
+    this.#topics.delete(topic.name)
+    this.#deleted.set(topic.name, topic)
   }
 
   async #append(change: MetaEntry): Promise<void> {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { EventLog } from '../../src/log/event-log.ts'
 import { LogReader } from '../../src/log/reader.ts'
-import type { Topic } from '../../src/log/record.ts'
+import { keptRecords, type Topic } from '../../src/log/record.ts'
 import { retentionLimits } from '../../src/log/retention.ts'
 import { topicConfigNames } from '../../src/log/topic.ts'
 import { seededRandom } from '../support/random.ts'
@@ -150,6 +150,39 @@ describe('a deleted topic', () => {
       ['events', true],
     ])
     expect(values(await readAll(files, fresh))).toEqual(['new'])
+    await again.close()
+  })
+
+  test('whose records are in tables lets the next one of its name begin where it ended', async () => {
+    const { files, log } = await opened({ segmentBytesMax: 300 })
+    await log.addPartitions('events', 2)
+    for (let n = 0; n < 20; n++)
+      await log.append('events', Buffer.from(`key-${n}`), [record(`old-${n}`)])
+    const ends = log.states().map(({ endOffset }) => endOffset)
+    await log.deleteTopic('events', { continueOffsets: true })
+    await log.close()
+    let again = await openLog(files)
+    expect(again.topics()).toEqual([])
+    await again.close()
+    again = await openLog(files)
+    await createEvents(again)
+    const { baseOffset } = await again.append('events', Buffer.from('key-1'), [record('new')])
+    expect(ends).toContain(baseOffset)
+    await again.addPartitions('events', 3)
+    const check = (log: EventLog) => {
+      const states = log.states()
+      expect(states.map(({ startOffset }) => startOffset)).toEqual([...ends, 0])
+      expect(states.reduce((sum, state) => sum + keptRecords(state), 0)).toBe(1)
+      for (const { removedRecords, missingOffsets } of states)
+        expect([removedRecords, missingOffsets]).toEqual([0, 0])
+    }
+    check(again)
+    await again.close()
+    again = await openLog(files)
+    check(again)
+    await again.deleteTopic('events')
+    await createEvents(again)
+    expect(again.states()[0]?.startOffset).toBeGreaterThanOrEqual(ends[0] ?? 0)
     await again.close()
   })
 
