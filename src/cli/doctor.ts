@@ -35,6 +35,7 @@ export interface DoctorOptions {
 /** Ports that `up` takes when none are given. */
 const standardPorts = [
   { name: 'collector', port: 5000 },
+  { name: 'broker', port: 9092 },
   { name: 'sql', port: 8080 },
 ] as const
 

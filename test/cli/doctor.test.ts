@@ -62,6 +62,7 @@ test('everything that a start depends on is looked at, also when there is no dat
       'leftovers',
       'port',
       'port',
+      'port',
       'disk',
       'space',
       'clock',
