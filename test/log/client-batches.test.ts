@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import type { EventLog } from '../../src/log/event-log.ts'
 import { writeInt64 } from '../../src/log/int64.ts'
 import { batchBytesAt, batchIn, decodeRecords, sealBatch } from '../../src/log/record-batch.ts'
+import { unsyncedBytesMax } from '../../src/log/segment.ts'
 import { SimulatedClock } from '../support/simulated-clock.ts'
 import { SimulatedFiles } from '../support/simulated-files.ts'
 import { clientBatch, untouched } from './client-batch.ts'
@@ -215,6 +216,42 @@ describe('a group commit', () => {
     ])
     expect(order.filter((what) => what !== 'sync')).toEqual(['written', 'acknowledged'])
     expect(order.indexOf('sync')).toBeLessThan(order.indexOf('acknowledged'))
+    await log.close()
+  })
+
+  test('leaves no more unsynced at any time than recovery expects of a torn one', async () => {
+    const files = new SimulatedFiles({ seed: 1 })
+    let unsynced = 0
+    let most = 0
+    const openAppend = files.openAppend.bind(files)
+    files.openAppend = async (path) => {
+      const file = await openAppend(path)
+      if (path !== firstSegment) return file
+      const { append: appendBytes, sync } = file
+      return Object.assign(file, {
+        append: (bytes: Uint8Array) => {
+          unsynced += bytes.length
+          most = Math.max(most, unsynced)
+          return appendBytes(bytes)
+        },
+        sync: async () => {
+          await sync()
+          unsynced = 0
+        },
+      })
+    }
+    const log = await openLog(files)
+    const topic = await createEvents(log)
+    const batch = clientBatch({ values: ['x'.repeat(3_000_000)] })
+    const many = Buffer.concat(Array.from({ length: 6 }, () => batch))
+    await Promise.all([
+      append(log, many),
+      ...[1, 2, 3, 4].map(() => append(log, Buffer.from(batch))),
+    ])
+    expect(log.states()[0]).toMatchObject({ endOffset: 10, syncedOffset: 10 })
+    expect(most).toBeGreaterThan(batch.length)
+    expect(most).toBeLessThanOrEqual(unsyncedBytesMax)
+    expect(log.topic('events')).toEqual(topic)
     await log.close()
   })
 
