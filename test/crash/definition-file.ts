@@ -1,8 +1,16 @@
 import { rename, writeFile } from 'node:fs/promises'
 import type { Random } from '../support/random.ts'
 
-/** Small segments and short triggers, so that a kill often hits a roll or a commit; a dead process starts again at once. */
-const settings = { segmentBytesMax: 48 * 1024, restartDelayMs: 0, commitRetryDelayMs: 100 }
+/** Small segments and short triggers, so that a kill often hits a roll, a commit, a merge or a removal; a dead process starts again at once. */
+const settings = {
+  segmentBytesMax: 48 * 1024,
+  restartDelayMs: 0,
+  commitRetryDelayMs: 100,
+  maintenanceIntervalMs: 100,
+  snapshotAgeMsMin: 500,
+  snapshotCountMin: 1,
+  orphanAgeMsMin: 60_000,
+}
 
 const typesMax = 12
 const tablesMax = 4
