@@ -245,8 +245,9 @@ export class Stream {
       } finally {
         if (reachOf(table) !== reachBefore)
           this.#die(new LostTable(`another process has committed records to ${table.lake.name}`))
+        // Also after a failure: the table may have taken in what another writer has committed.
+        if (table.lake.snapshot?.id !== snapshotBefore) await this.#committer.show(table)
       }
-      if (table.lake.snapshot?.id !== snapshotBefore) await this.#committer.show(table)
       return true
     })
   }
