@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { EventLog } from '../../src/log/event-log.ts'
@@ -227,7 +227,8 @@ describe('a group commit', () => {
     files.openAppend = async (path) => {
       const file = await openAppend(path)
       if (path !== firstSegment) return file
-      const { append: appendBytes, sync } = file
+      const appendBytes = file.append.bind(file)
+      const sync = file.sync.bind(file)
       return Object.assign(file, {
         append: (bytes: Uint8Array) => {
           unsynced += bytes.length
@@ -243,12 +244,9 @@ describe('a group commit', () => {
     const log = await openLog(files)
     const topic = await createEvents(log)
     const batch = clientBatch({ values: ['x'.repeat(3_000_000)] })
-    const many = Buffer.concat(Array.from({ length: 6 }, () => batch))
-    await Promise.all([
-      append(log, many),
-      ...[1, 2, 3, 4].map(() => append(log, Buffer.from(batch))),
-    ])
-    expect(log.states()[0]).toMatchObject({ endOffset: 10, syncedOffset: 10 })
+    const many = Buffer.concat(Array.from({ length: 3 }, () => batch))
+    await Promise.all([append(log, many), append(log, Buffer.from(batch))])
+    expect(log.states()[0]).toMatchObject({ endOffset: 4, syncedOffset: 4 })
     expect(most).toBeGreaterThan(batch.length)
     expect(most).toBeLessThanOrEqual(unsyncedBytesMax)
     expect(log.topic('events')).toEqual(topic)
@@ -367,9 +365,7 @@ describe('an idempotent producer', () => {
 
 test('a batch of megabytes of compressed bytes is kept as it is', async () => {
   const { files, log } = await opened()
-  const value = Array.from({ length: 40_000 }, (_, n) =>
-    createHash('sha512').update(String(n)).digest('base64'),
-  ).join('')
+  const value = randomBytes(2_500_000).toString('base64')
   const bytes = clientBatch({ values: [value], isGzipped: true })
   expect(bytes.length).toBeGreaterThan(2_000_000)
   await append(log, Buffer.from(bytes))
