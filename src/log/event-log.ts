@@ -219,10 +219,11 @@ class OpenLog implements EventLog {
     // What a failed removal has left is not to become the new topic's.
     if (before !== undefined) await this.#removeFolders(name)
     // An entry without a live topic is what a failed creation left: the same id goes on.
-    const id = this.#meta.topic(name)?.id ?? uuidFrom(this.#random(16))
+    const left = this.#meta.topic(name)
+    const id = left?.id ?? uuidFrom(this.#random(16))
     const createdAtMs = this.#options.clock.nowMs()
     const begun: StoredTopic = { id, name, partitions, configs: { ...configs }, createdAtMs }
-    const ends = before?.ends
+    const ends = before?.ends ?? left?.firstOffsets
     const topic = ends === undefined ? begun : { ...begun, firstOffsets: ends }
     await this.#meta.put(topic)
     await this.#openTopic(topic, undefined)

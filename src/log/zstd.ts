@@ -56,9 +56,9 @@ export function decompressZstd(input: Uint8Array, bytesMax: number): Buffer {
   let at = 0
   while (at < input.length) {
     if (at + 8 > input.length) throw new MalformedData('a frame is cut off')
-    const magic = view.getUint32(at, true)
-    if (magic === frameMagic) at = new Frame(input, view, output).decode(at + 4)
-    else if (magic >>> 4 === skippableMagic >>> 4) at += 8 + view.getUint32(at + 4, true)
+    const kind = view.getUint32(at, true)
+    if (kind === frameMagic) at = new Frame(input, view, output).decode(at + 4)
+    else if (kind >>> 4 === skippableMagic >>> 4) at += 8 + view.getUint32(at + 4, true)
     else throw new MalformedData('there is no frame')
   }
   if (at > input.length) throw new MalformedData('a frame is cut off')

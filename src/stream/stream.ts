@@ -64,6 +64,8 @@ export class Stream {
   #tables: readonly StreamTable[] = []
   #topics: readonly TopicStream[] = []
   #incarnation: string | undefined
+  /** The last watermark whose topics were compared with those that are read. */
+  #followed: Watermark | undefined
   readonly #leases = new Set<symbol>()
   #wake = new AbortController()
   #steps = 0
@@ -341,6 +343,7 @@ export class Stream {
     const watermark = this.reader.watermark()
     if (watermark === undefined) return false
     this.#checkIncarnation(watermark)
+    await this.#followTopics(watermark)
     if (this.#unattached()) await this.#attachTopics()
     let worked = false
     for (const topic of this.#topics) worked = (await this.#stepTopic(topic, watermark)) || worked
@@ -371,12 +374,47 @@ export class Stream {
     this.#incarnation = watermark.incarnation
     for (const topic of this.#topics) {
       const limits = topic.limits(watermark)
+      if (limits.size === 0) continue // deleted: what was read of it is still to be committed
       const isShort = [...limits].some(
         ([partition, end]) => topic.read(partition) > end.visibleOffset,
       )
       if (isShort || topic.ledger.isAhead([...limits.values()]))
         throw new Error(`the log of ${topic.topic.name} has lost records that were read`)
     }
+  }
+
+  /** A topic may get more partitions, and one that was deleted may be there again under its name: then it is attached anew. */
+  async #followTopics(watermark: Watermark): Promise<void> {
+    if (watermark === this.#followed) return
+    const suspects = this.#topics.filter((topic) => {
+      const { size } = topic.limits(watermark)
+      return size === 0 || size > topic.topic.partitions
+    })
+    const known = suspects.length === 0 ? [] : await this.reader.topics()
+    const outdated = suspects.filter(({ topic }) =>
+      known.some(
+        ({ name, id, partitions }) =>
+          name === topic.name && (id !== topic.id || partitions > topic.partitions),
+      ),
+    )
+    if (outdated.length === 0 || (await this.#reattach(outdated))) this.#followed = watermark
+  }
+
+  /** False when what was read could not be committed: then it stays as it is for now. */
+  async #reattach(outdated: readonly TopicStream[]): Promise<boolean> {
+    const nowMs = this.#options.clock.monotonicMs()
+    if (this.#tables.some(({ failure }) => failure !== null && nowMs < failure.retryAtMs))
+      return false
+    const failed = await this.#flush()
+    if (failed.length > 0 || this.deadLetters.fresh.totalRows > 0) return false
+    for (const topic of outdated) {
+      topic.close()
+      this.failures.delete(topic.topic.name)
+      for (const { next } of topic.tables) next.clear()
+    }
+    this.#topics = this.#topics.filter((topic) => !outdated.includes(topic))
+    await this.#attachTopics()
+    return true
   }
 
   #unattached(): boolean {

@@ -41,6 +41,11 @@ export class World {
   /** Starts the stream with a definition, creating its topics first. */
   async start(definition: Definition): Promise<Stream> {
     await this.createTopics(definition)
+    return this.startOn(definition)
+  }
+
+  /** Starts the stream with the topics that there are. */
+  async startOn(definition: Definition): Promise<Stream> {
     this.instance = await openDuckdb({
       memoryMiB: 512,
       threads: 2,
