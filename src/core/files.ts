@@ -32,8 +32,8 @@ export interface AppendFile {
 
 /** A file that is read at any position, also while another process appends to it. */
 export interface ReadFile {
-  /** Up to `length` bytes from `position`; fewer at the end of the file. */
-  read(position: number, length: number): Promise<Buffer>
+  /** Up to `length` bytes from `position`; fewer at the end of the file. They may lie in `into`, if it is given and as long. */
+  read(position: number, length: number, into?: Buffer): Promise<Buffer>
   size(): Promise<number>
   close(): Promise<void>
 }
@@ -164,8 +164,8 @@ function openIfThere(path: string): number | undefined {
 async function openRealRead(path: string): Promise<ReadFile> {
   const handle = await open(path, 'r')
   return {
-    async read(position, length) {
-      const bytes = Buffer.allocUnsafe(length)
+    async read(position, length, into) {
+      const bytes = into ?? Buffer.allocUnsafe(length)
       const { bytesRead } = await handle.read(bytes, 0, length, position)
       return bytes.subarray(0, bytesRead)
     },

@@ -8,6 +8,7 @@ import { Advances } from './advances.ts'
 import { apiVersionsHandler } from './api-versions.ts'
 import { BrokerCounters } from './broker-counters.ts'
 import type { BrokerLog, TopicGuard } from './broker-log.ts'
+import { BufferPool } from './buffer-pool.ts'
 import { ByteBudget } from './byte-budget.ts'
 import { Dispatcher } from './dispatcher.ts'
 import { fetchHandler } from './fetch.ts'
@@ -51,6 +52,9 @@ export interface Broker {
   close(): Promise<void>
 }
 
+/** Memory for answers to Fetch that is kept when nobody needs it. */
+const fetchPoolBytesMax = 16 * 1024 * 1024
+
 /** Makes a broker that does not listen yet. */
 export function createBroker(options: BrokerOptions): Broker {
   const { settings, clock, logger, log } = options
@@ -76,7 +80,7 @@ export function createBroker(options: BrokerOptions): Broker {
   })
   const handlers: AnyHandler[] = [
     produceHandler({ ...parts, transactions }),
-    fetchHandler({ ...parts, budget: fetchBudget }),
+    fetchHandler({ ...parts, budget: fetchBudget, pool: new BufferPool(fetchPoolBytesMax) }),
     listOffsetsHandler(parts),
     offsetForLeaderEpochHandler(parts),
     ...metadataHandlers(parts),

@@ -2,6 +2,7 @@ import type { AbortedTransaction, PartitionView } from '../log/record.ts'
 import type { TopicPartition } from './advances.ts'
 import type { RequestOf, ResponseOf } from './apis.ts'
 import type { BrokerLog } from './broker-log.ts'
+import type { BufferPool } from './buffer-pool.ts'
 import { kafkaErrorOf, kafkaErrors } from './error-codes.ts'
 import type { RareLog } from './rare-log.ts'
 
@@ -11,6 +12,8 @@ type Answer = ResponseOf<'fetch'>['responses'][number]['partitions'][number]
 interface PartitionFetchOptions {
   readonly log: Pick<BrokerLog, 'partition'>
   readonly rareLog: RareLog
+  /** Memory for what is read. */
+  readonly pool: BufferPool
   readonly isolation: 'uncommitted' | 'committed'
   /** The error when the topic does not exist. */
   readonly missing: number
@@ -27,6 +30,7 @@ export class PartitionFetch {
   errorCode: number = kafkaErrors.none
   readonly #options: PartitionFetchOptions
   #records = nothing
+  #memory: Buffer[] = []
   #aborted: readonly AbortedTransaction[] = []
   #end = -1
   #highWatermark = -1
@@ -56,7 +60,7 @@ export class PartitionFetch {
   look(): void {
     const { wanted } = this.#options
     const view = this.#view()
-    this.#records = nothing
+    this.release()
     this.errorCode = kafkaErrors.none
     if (view === undefined) return this.#fail(this.#options.missing)
     if (wanted.currentLeaderEpoch > 0) return this.#fail(kafkaErrors.unknownLeaderEpoch)
@@ -75,7 +79,7 @@ export class PartitionFetch {
 
   /** Reads at most about `maxBytes`; gives how many. `atLeastOne`: one batch in any case. */
   async read(maxBytes: number, atLeastOne: boolean): Promise<number> {
-    const { isolation, rareLog, wanted } = this.#options
+    const { isolation, rareLog, pool, wanted } = this.#options
     const view = this.#view()
     if (view === undefined) {
       this.#fail(this.#options.missing)
@@ -86,6 +90,11 @@ export class PartitionFetch {
         maxBytes: Math.min(maxBytes, this.bytesMax),
         atLeastOne,
         isolation,
+        allocate: (bytes) => {
+          const buffer = pool.take(bytes)
+          this.#memory.push(buffer)
+          return buffer
+        },
       })
       this.#note(view)
       this.#records = read.bytes
@@ -108,6 +117,13 @@ export class PartitionFetch {
       abortedTransactions: this.#options.isolation === 'committed' ? this.#aborted : null,
       records: this.#records,
     }
+  }
+
+  /** Gives back the memory of what was read; called when the answer has left. */
+  release(): void {
+    this.#records = nothing
+    for (const buffer of this.#memory) this.#options.pool.give(buffer)
+    this.#memory = []
   }
 
   #view(): PartitionView | undefined {

@@ -3,6 +3,7 @@ import type { Advances } from './advances.ts'
 import type { RequestOf, ResponseOf } from './apis.ts'
 import type { BrokerCounters } from './broker-counters.ts'
 import type { BrokerLog } from './broker-log.ts'
+import type { BufferPool } from './buffer-pool.ts'
 import type { ByteBudget } from './byte-budget.ts'
 import { kafkaErrors } from './error-codes.ts'
 import { PartitionFetch } from './fetch-partition.ts'
@@ -18,8 +19,9 @@ export interface FetchParts {
   readonly clock: Clock
   readonly counters: BrokerCounters
   readonly rareLog: RareLog
-  /** Memory for answers to Fetch. */
+  /** How much memory answers to Fetch may have, and where it comes from. */
   readonly budget: ByteBudget
+  readonly pool: BufferPool
 }
 
 type FetchRequest = RequestOf<'fetch'>
@@ -84,14 +86,14 @@ class Fetches {
   /** The wanted partitions, topic by topic as in the request. */
   #plan(request: FetchRequest, apiVersion: number): PartitionFetch[][] {
     checkPartitionCount(request.topics.map(({ partitions }) => partitions.length))
-    const { log, names, rareLog } = this.#parts
+    const { log, names, rareLog, pool } = this.#parts
     const isolation = request.isolationLevel === readCommitted ? 'committed' : 'uncommitted'
     return request.topics.map(({ topic, topicId, partitions }) => {
       const name = apiVersion < byIdFrom ? topic : names.nameOf(topicId)
       const missing =
         apiVersion < byIdFrom ? kafkaErrors.unknownTopicOrPartition : kafkaErrors.unknownTopicId
       return partitions.map(
-        (wanted) => new PartitionFetch({ log, rareLog, isolation, missing, name, wanted }),
+        (wanted) => new PartitionFetch({ log, rareLog, pool, isolation, missing, name, wanted }),
       )
     })
   }
@@ -122,9 +124,12 @@ class Fetches {
       }
     } finally {
       deadline.clear()
-      const release = () => budget.release(held)
-      if (onSent === undefined) release()
-      else onSent(release)
+      if (onSent === undefined) budget.release(held)
+      else
+        onSent(() => {
+          budget.release(held)
+          for (const partition of partitions) partition.release()
+        })
     }
   }
 

@@ -4,6 +4,8 @@ import type { Clock } from '../core/clock.ts'
 /** So many bytes are handed to the socket at once: each time they are taken, the client has shown that it lives. */
 const writeBytesMax = 1024 * 1024
 
+const nothing = Buffer.alloc(0)
+
 interface Answer {
   readonly chunks: readonly Buffer[]
   /** The next chunk to write, and the next byte in it. */
@@ -20,6 +22,7 @@ export class OutputQueue {
   readonly #answers: Answer[] = []
   /** Answers of which the last bytes are with the socket. */
   #leaving: Answer[] = []
+  /** Bytes that the socket was given and has not taken. */
   #writing = 0
   #writeAtMs = 0
 
@@ -28,10 +31,6 @@ export class OutputQueue {
     this.#socket = socket
     this.#clock = clock
     this.#onWritten = onWritten
-    socket.on('drain', () => {
-      this.#taken()
-      this.#write()
-    })
   }
 
   get isEmpty(): boolean {
@@ -58,14 +57,17 @@ export class OutputQueue {
   }
 
   #write(): void {
-    while (this.#writing === 0 && this.#answers.length > 0) {
-      this.#writeAtMs = this.#clock.monotonicMs()
-      this.#socket.cork()
-      while (this.#writing < writeBytesMax && this.#writeNext());
-      this.#socket.uncork()
-      if (this.#socket.writableNeedDrain) return
+    if (this.#writing > 0 || this.#answers.length === 0) return
+    this.#writeAtMs = this.#clock.monotonicMs()
+    this.#socket.cork()
+    while (this.#writing < writeBytesMax && this.#writeNext());
+    // Called when the kernel has all of it: not before then may the memory be used again.
+    this.#socket.write(nothing, (error) => {
+      if (error) return // 'close' follows
       this.#taken()
-    }
+      this.#write()
+    })
+    this.#socket.uncork()
   }
 
   /** Writes a chunk, or a part of a long one. False when there is none. */

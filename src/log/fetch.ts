@@ -41,6 +41,7 @@ interface Wanted {
   readonly limit: number
   readonly maxBytes: number
   readonly atLeastOne: boolean
+  readonly allocate: ((bytes: number) => Buffer) | undefined
 }
 
 /** What a piece of a segment has of the batches that are wanted. */
@@ -101,8 +102,9 @@ export class PartitionFetch implements PartitionView {
     // In the gap before a segment its first batch is the next one.
     const from = Math.max(offset, extent?.baseOffset ?? 0)
     if (extent === undefined || from >= limit) return nothing
-    const { maxBytes, atLeastOne } = options
-    const wanted = { offset: from, limit, maxBytes: Math.max(maxBytes, 0), atLeastOne }
+    const { atLeastOne, allocate } = options
+    const maxBytes = Math.max(options.maxBytes, 0)
+    const wanted = { offset: from, limit, maxBytes, atLeastOne, allocate }
     const found = await this.#use(extent, offset, (segment) => this.#read(segment, wanted))
     if (found === undefined) return nothing
     const aborted = isCommitted ? this.#source.abortedIn(from, found.nextOffset) : []
@@ -117,10 +119,8 @@ export class PartitionFetch implements PartitionView {
     let from = index.floor(wanted.offset)
     let length = wanted.maxBytes + slackBytes
     for (;;) {
-      const bytes = await file.read(
-        from.position,
-        Math.min(length, index.endPosition - from.position),
-      )
+      const readBytes = Math.min(length, index.endPosition - from.position)
+      const bytes = await file.read(from.position, readBytes, wanted.allocate?.(readBytes))
       const selection = select(bytes, from, wanted)
       if (selection.kind === 'nothing') return undefined
       if (selection.kind === 'bad') throw this.#damaged(path, selection.from)

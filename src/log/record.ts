@@ -91,6 +91,8 @@ export interface PartitionView {
       readonly maxBytes: number
       readonly atLeastOne: boolean
       readonly isolation: 'uncommitted' | 'committed'
+      /** Gives the memory that the batches are read into; may be called more than once. */
+      readonly allocate?: (bytes: number) => Buffer
     },
   ): Promise<{ bytes: Buffer; aborted: readonly AbortedTransaction[] }>
   /** The first record at or after a time; undefined when there is none. */
