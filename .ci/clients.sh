@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Installs the Kafka clients, Spark and the real Kafka broker that test/conformance runs, from Debian, PyPI and Maven, and prints the folder
+# Installs the Kafka clients, Spark, the table readers and the real Kafka broker that test/conformance runs, from Debian, PyPI and Maven, and prints the folder
 # that holds them. What is there already is left as it is: another version in this file or in the poms means another folder.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 poms="$here/../test/conformance/jars"
 
 python_packages=(kafka-python==3.0.12 confluent-kafka==2.16.1 pyspark==4.1.3 lz4==4.4.5 python-snappy==0.7.3 zstandard==0.25.0)
+# The readers of examples/readers. The extensions' version is DuckDB's; pandas 3 is more than PySpark 4.1 takes.
+python_packages+=("pyiceberg[pyarrow]==0.12.0" pyarrow==26.0.1 pandas==2.3.3 polars==2.1.0 duckdb==1.5.5 duckdb-extension-iceberg==1.5.5 duckdb-extension-avro==1.5.5)
 python=/usr/bin/python3
 
 install_debian_packages() {
@@ -37,6 +39,10 @@ exec 3>&1 1>&2
 install_debian_packages
 version="$(cat "${BASH_SOURCE[0]}" "$poms"/*.xml | sha256sum | cut -c 1-12)"
 folder="${QUESTLOG_CLIENTS:-${XDG_CACHE_HOME:-$HOME/.cache}/questlog-clients}/$version"
+mkdir -p "$(dirname "$folder")"
+# One installs, whoever comes meanwhile waits for it.
+exec 9>"$folder.lock"
+flock 9
 if [ ! -e "$folder/complete" ]; then
   rm -rf "$folder"
   mkdir -p "$folder"

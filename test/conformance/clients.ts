@@ -11,14 +11,14 @@ export const clientsFolder = execFileSync('bash', ['.ci/clients.sh'], {
   stdio: ['ignore', 'pipe', 'inherit'],
 }).trim()
 
-/** Python with kafka-python 3, confluent-kafka and PySpark. */
+/** Python with kafka-python 3, confluent-kafka, PySpark and the readers of examples/readers. */
 export const venvPython = join(clientsFolder, 'venv/bin/python')
 
 /** Python with Debian's kafka-python 2.0 and Flask. */
 export const debianPython = '/usr/bin/python3'
 
 /** The folders of jars, by what they hold. */
-export type JarsName = 'clients-3.4' | 'clients-3.9' | 'kafka-4' | 'spark-kafka'
+export type JarsName = 'clients-3.4' | 'clients-3.9' | 'kafka-4' | 'spark-kafka' | 'spark-iceberg'
 
 /** A Java class path of all jars of one folder. */
 export function classPath(name: JarsName): string {
