@@ -25,11 +25,15 @@ export class ByteBudget {
     return true
   }
 
+  /** Takes at most `most` bytes if `least` are free and nobody waits for some; gives how many, else 0. */
+  takeNow(least: number, most: number): number {
+    return this.#waiting.length === 0 && this.#isFree(least) ? this.#give(least, most) : 0
+  }
+
   /** Takes at most `most` bytes as soon as `least` are free and its turn has come; resolves to how many. 0 when it has to wait and the signal aborts. */
   take(least: number, most: number, signal: AbortSignal): Promise<number> {
-    if (this.#waiting.length === 0 && this.#isFree(least))
-      return Promise.resolve(this.#give(least, most))
-    if (signal.aborted) return Promise.resolve(0)
+    const bytes = this.takeNow(least, most)
+    if (bytes > 0 || signal.aborted) return Promise.resolve(bytes)
     return new Promise((resolve) => {
       const onAbort = () => {
         this.#waiting = this.#waiting.filter((other) => other !== waiting)

@@ -36,6 +36,8 @@ const waitMsMax = 60_000
 const gatherMs = 5
 const byIdFrom = 13
 const readCommitted = 1
+/** Given to signals, which else make an error with a stack for each. */
+const over = 'over'
 
 /**
  * Fetch 4 to 17, offered from 0 as brokers do that librdkafka knows (KIP-74, KIP-98, KIP-227, KIP-392, KIP-516, KIP-903): record batches as they lie in the segments. Waits up to `maxWaitMs` until there are `minBytes`, an error, or
@@ -110,11 +112,11 @@ class Fetches {
     let held = 0
     try {
       for (;;) {
-        held += await this.#read(partitions, request.maxBytes, deadline.signal)
+        held += await this.#read(partitions, request.maxBytes, deadline)
         const bytes = partitions.reduce((sum, { bytes: read }) => sum + read, 0)
         const failed = partitions.some(({ errorCode }) => errorCode !== kafkaErrors.none)
         const isEnough = failed || bytes >= request.minBytes
-        if (isEnough || deadline.signal.aborted || clock.monotonicMs() >= untilMs) {
+        if (isEnough || deadline.isOver) {
           counters.recordBytesOut += bytes
           return
         }
@@ -137,7 +139,7 @@ class Fetches {
   async #read(
     partitions: readonly PartitionFetch[],
     maxBytes: number,
-    signal: AbortSignal,
+    deadline: Deadline,
   ): Promise<number> {
     const { budget } = this.#parts
     for (const partition of partitions) partition.look()
@@ -145,7 +147,8 @@ class Fetches {
     if (readable.length === 0) return 0
     const asked = readable.reduce((sum, { bytesMax }) => sum + bytesMax, 0)
     const most = Math.max(1, Math.min(maxBytes, asked, answerBytesMax))
-    const granted = await budget.take(Math.min(most, answerBytesLeast), most, signal)
+    const least = Math.min(most, answerBytesLeast)
+    const granted = budget.takeNow(least, most) || (await budget.take(least, most, deadline.signal))
     if (granted === 0) return 0
     const first = this.#turn++ % readable.length
     let read = 0
@@ -182,27 +185,46 @@ class Fetches {
   }
 }
 
-/** A signal that aborts at a time, or with another. */
+/** A time, or the end of another signal. Most answers are there before either matters: the timer is made when somebody waits. */
 class Deadline {
-  readonly #over = new AbortController()
+  readonly #clock: Clock
+  readonly #untilMs: number
   readonly #early: AbortSignal
-  readonly #abort = () => this.#over.abort()
   readonly #unneeded = new AbortController()
+  #over: AbortController | undefined
 
   constructor(clock: Clock, untilMs: number, early: AbortSignal) {
+    this.#clock = clock
+    this.#untilMs = untilMs
     this.#early = early
-    if (early.aborted) this.#abort()
-    early.addEventListener('abort', this.#abort, { once: true })
-    void clock.sleep(untilMs - clock.monotonicMs(), this.#unneeded.signal).then(this.#abort)
+  }
+
+  get isOver(): boolean {
+    // A timer may be a moment early by the clock.
+    if (this.#early.aborted || this.#over?.signal.aborted === true) return true
+    return this.#clock.monotonicMs() >= this.#untilMs
   }
 
   get signal(): AbortSignal {
+    this.#over ??= this.#start()
     return this.#over.signal
   }
 
   clear(): void {
+    if (this.#over === undefined) return
     this.#early.removeEventListener('abort', this.#abort)
-    this.#unneeded.abort()
+    this.#unneeded.abort(over)
+  }
+
+  readonly #abort = () => this.#over?.abort(over)
+
+  #start(): AbortController {
+    const controller = new AbortController()
+    if (this.isOver) controller.abort(over)
+    this.#early.addEventListener('abort', this.#abort, { once: true })
+    const leftMs = this.#untilMs - this.#clock.monotonicMs()
+    void this.#clock.sleep(leftMs, this.#unneeded.signal).then(this.#abort)
+    return controller
   }
 }
 
