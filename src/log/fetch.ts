@@ -1,5 +1,5 @@
 import { crc32c } from '@node-rs/crc32'
-import { QuestlogError } from '../core/errors.ts'
+import { QuestlogError, systemErrorCode } from '../core/errors.ts'
 import type { Files } from '../core/files.ts'
 import { damagedLog } from './failures.ts'
 import { readInt64 } from './int64.ts'
@@ -225,7 +225,10 @@ export class PartitionFetch implements PartitionView {
     } catch (error) {
       await this.#open.drop([path])
       if (offset < this.startOffset) throw this.#outOfRange(offset)
-      throw error
+      if (systemErrorCode(error) !== 'ENOENT') throw error
+      const { topicName: topic } = this.#source
+      const text = `topic ${topic} was deleted while it was read`
+      throw new QuestlogError('TOPIC_UNKNOWN', text, { topic }, { cause: error })
     }
   }
 

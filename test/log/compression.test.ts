@@ -239,6 +239,11 @@ describe('records', () => {
     )
   })
 
+  test('whose Huffman table never ends are refused', () => {
+    const bytes = Buffer.from('28b52ffd0058650000a2000205f003010101010100', 'hex')
+    expect(() => decompressZstd(bytes, mib)).toThrow(MalformedData)
+  })
+
   test('of an unknown codec are refused', () => {
     for (const codec of [0, 5, 6, 7])
       expect(codeOf(() => decompress(codec, Buffer.from('x'), mib))).toBe('RECORD_BATCH_MALFORMED')
