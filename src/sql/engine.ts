@@ -16,11 +16,7 @@ import { splitStatements } from './lexer.ts'
 import { SqlError } from './sql-error.ts'
 import { planStatement, type Plan } from './statements.ts'
 import type { NamedTables } from './syntax-tree.ts'
-import {
-  isPastTable,
-  takeOutPastTables,
-  type PastTable,
-} from './time-travel.ts'
+import { isPastTable, takeOutPastTables, type PastTable } from './time-travel.ts'
 
 /** What the stream promises to the statements. */
 export interface FreshSource {
