@@ -1,5 +1,5 @@
 import { DuckDBTimestampTZValue } from '@duckdb/node-api'
-import { inTransaction, queryRows, type DuckDBConnection } from '../core/duckdb.ts'
+import { inTransaction, type DuckDBConnection } from '../core/duckdb.ts'
 import type { MicroBatch } from './batch.ts'
 import { classify, isPlain, questionsOf, type Tally } from './classification.ts'
 import { misfitRows, undeclaredRows, type SetAside } from './dead-letters.ts'
@@ -7,7 +7,7 @@ import { freshSchema, type TimeSpan } from './fresh-rows.ts'
 import { noCounts } from './ledger.ts'
 import type { SharedRows } from './shared-rows.ts'
 import type { Staging } from './staging.ts'
-import { fromNext } from './stream-table.ts'
+import { fromNext, inRanges } from './stream-table.ts'
 import { hasAny, indexesOf, names } from './verdict.ts'
 
 /**
@@ -80,14 +80,18 @@ async function insertWhole(staging: Staging, shared: SharedRows, batch: MicroBat
   const marks = names('t', words)
   const clean = marks.map((name) => `CASE WHEN ${hasAny('a', words)} THEN 0 ELSE ${name} END`)
   const select = `SELECT ${shared.items(clean)} FROM (${staging.judged}) AS parsed`
-  if (batch.records.length >= shared.limits.ownGenerationRows) {
-    const added = await shared.add(staging.connection, select)
-    const count = `SELECT ${marks.join(', ')}, count(*) AS n FROM ${added.generation.relation} GROUP BY ALL`
-    return { added, rows: await queryRows(staging.connection, count) }
-  }
-  const added = await shared.room(staging.connection)
-  const insert = `INSERT INTO ${added.generation.relation} (${shared.columns}) ${select} RETURNING ${marks.join(', ')}`
-  return { added, rows: await staging.query(insert) }
+  const isOwn = batch.records.length >= shared.limits.ownGenerationRows
+  const added = isOwn
+    ? await shared.add(staging.connection, select)
+    : await shared.room(staging.connection)
+  const { relation } = added.generation
+  const insert = `INSERT INTO ${relation} (${shared.columns}) ${select}`
+  if (staging.isSmall && !isOwn)
+    return { added, rows: await staging.query(`${insert} RETURNING ${marks.join(', ')}`) }
+  if (!isOwn) await staging.run(insert)
+  const ranges = [...batch.ranges].map(([partition, range]) => ({ partition, range }))
+  const count = `SELECT ${marks.join(', ')}, count(*) AS n FROM ${relation} WHERE ${inRanges(ranges)} GROUP BY ALL`
+  return { added, rows: await staging.query(count) }
 }
 
 /** Undefined when there is a record that no table takes, or that some table can't. */

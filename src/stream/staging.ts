@@ -50,6 +50,11 @@ export class Staging {
     this.#conversion = conversion
   }
 
+  /** Whether the batch is so small that its statements are prepared. */
+  get isSmall(): boolean {
+    return this.#isSmall
+  }
+
   get connection(): DuckDBConnection {
     return this.#connection
   }
