@@ -11,7 +11,7 @@ async function sendUnderKills(
   { topic, count, kind, killEvery }: Sending,
 ): Promise<{ kills: number; results: Record<string, unknown> }> {
   await target.supervisor()
-  const words = [scriptPath('numbers.py'), target.bootstrap, topic, String(count), kind]
+  const words = [scriptPath('numbered.py'), target.bootstrap, topic, String(count), kind]
   const child = spawn(venvPython, words, { stdio: ['ignore', 'pipe', 'ignore'] })
   let output = ''
   const ended = new Promise<void>((resolve) => child.once('close', () => resolve()))
