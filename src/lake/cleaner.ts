@@ -95,9 +95,13 @@ export class Cleaner {
     if (due.length === 0) return 0
     const named = await this.#namedNow()
     if (named === undefined) return 0
+    // A file of a snapshot that went long ago may be one that a later snapshot has named too, whose time has not come.
+    const waiting = this.#doomed.filter((doomed) => !due.includes(doomed))
+    const isKept = (path: string) =>
+      named.has(path) || waiting.some((doomed) => doomed.paths.has(path))
     let removed = 0
     for (const doomed of due) {
-      removed += await this.#remove([...doomed.paths].filter((path) => !named.has(path)))
+      removed += await this.#remove([...doomed.paths].filter((path) => !isKept(path)))
       this.#doomed = this.#doomed.filter((other) => other !== doomed)
     }
     return removed

@@ -290,3 +290,37 @@ test('files of snapshots that are gone are removed after their time, when all wh
   expect(await Promise.all(left.map(isThere))).toEqual([false, true, true])
   expect(offsetsOf(await readByIcebird(table))).toEqual(upTo(60))
 })
+
+test('a file that snapshots of two clean-ups have named stays until both are due', async () => {
+  await using lake = await createLake()
+  const table = await tableOf(lake, 6)
+  const [old] = await table.liveFiles()
+  const leases = new Set<string>()
+  const cleaner = new Cleaner({
+    files: realFiles,
+    clock: lake.clock,
+    table,
+    snapshots: { ageMsMin: 3_600_000, countMin: 1, countMax: 3 },
+    orphanAgeMsMin: 86_400_000,
+    readersNow() {
+      const held = [...leases]
+      return () => held.every((lease) => !leases.has(lease))
+    },
+    isInUse: () => false,
+  })
+  const isThere = async () => (await realFiles.sizeOf(old?.path ?? '')) !== undefined
+  expect(await cleaner.expire()).toBe(3)
+  lake.clock.ms += 3_700_000
+  leases.add('a statement that reads the old files')
+  await compact(lake, table)
+  for (const n of [6, 7]) await append(lake, table, n)
+  expect(await cleaner.expire()).toBe(3)
+  await cleaner.removeExpired()
+  expect(await isThere()).toBe(true)
+  lake.clock.ms += 3_700_000
+  await cleaner.removeExpired()
+  expect(await isThere()).toBe(true)
+  leases.clear()
+  await cleaner.removeExpired()
+  expect(await isThere()).toBe(false)
+})
