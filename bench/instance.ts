@@ -66,6 +66,11 @@ export class BenchInstance {
     return this.#ports.sql
   }
 
+  get brokerPort(): number {
+    const broker = readInstances(this.data)[0]?.endpoints.broker
+    return Number(broker?.split(':').at(-1))
+  }
+
   /** Process ids as of the last `up`. */
   pid(name: ComponentName): number {
     const pid = this.#pids.get(name)

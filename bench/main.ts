@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util'
 import { measureBatches } from './benchmarks/batches.ts'
 import { measureFlask } from './benchmarks/flask.ts'
 import { measureFreshness } from './benchmarks/freshness.ts'
+import { measureKafka } from './benchmarks/kafka.ts'
 import { measureQueries } from './benchmarks/queries.ts'
 import { measureSingleEvents } from './benchmarks/single-events.ts'
 import { measureStart } from './benchmarks/start.ts'
@@ -28,6 +29,7 @@ const benchmarks: readonly Benchmark[] = [
   { name: 'start', title: 'Start, and memory', measure: measureStart },
   { name: 'flask', title: 'The same routes in Flask, for scale', measure: measureFlask },
   { name: 'queries', title: 'Queries', measure: measureQueries },
+  { name: 'kafka', title: 'Kafka clients', measure: measureKafka },
 ]
 
 /** A benchmark that takes longer is ended: something hangs. */

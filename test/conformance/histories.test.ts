@@ -1,0 +1,93 @@
+import { spawn } from 'node:child_process'
+import { randomInt } from 'node:crypto'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { realClock } from '../../src/core/clock.ts'
+import { FailingSync } from '../faults/failing-sync.ts'
+import { waitFor } from '../support/commands.ts'
+import { seededRandom } from '../support/random.ts'
+import { scriptPath, venvPython } from './clients.ts'
+import { findAnomalies, type Operation } from './history.ts'
+import { QuestlogTarget } from './target.ts'
+
+const partitions = 3
+const seconds = 20
+
+describe('producers and consumers of every kind, while ingest is killed again and again', () => {
+  let folder: string
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'questlog-history-'))
+  })
+  afterEach(() => rmSync(folder, { recursive: true, force: true }))
+
+  /** Runs the workload under kills at times that the seed says; resolves to what its clients did and saw. */
+  async function run(target: QuestlogTarget, seed: number): Promise<Operation[]> {
+    console.log(`seed ${seed}; QUESTLOG_TEST_SEED=${seed} runs it again`)
+    const random = seededRandom(seed)
+    await target.supervisor()
+    const file = join(folder, 'operations')
+    const words = [target.bootstrap, 'history', partitions, seed, seconds, file].map(String)
+    const child = spawn(venvPython, [scriptPath('workload.py'), ...words], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    let output = ''
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text))
+    const ended = new Promise<number | null>((resolve) => child.once('close', resolve))
+    try {
+      await waitFor('the clients run', 30_000, async () => {
+        if (child.exitCode !== null) throw new Error('the clients have ended')
+        return output.includes('started')
+      })
+      // What is sent last must find a broker that stays.
+      const endMs = performance.now() + (seconds - 3) * 1_000
+      let kills = 0
+      for (;;) {
+        await target.ready()
+        await realClock.sleep(random.below(2_000))
+        if (performance.now() > endMs) break
+        await target.killIngest()
+        kills++
+      }
+      expect(await ended).toBe(0)
+      console.log(`ingest was ended ${kills} times`)
+      expect(kills).toBeGreaterThan(3)
+    } finally {
+      child.kill('SIGKILL')
+    }
+    const lines = readFileSync(file, 'utf8').trim().split('\n')
+    return lines.map((line) => JSON.parse(line) as Operation)
+  }
+
+  function expectGood(operations: readonly Operation[]): void {
+    const counts: Record<string, number> = {}
+    for (const each of operations) {
+      const name = each.kind === 'send' || each.kind === 'end' ? ` ${each.outcome}` : ''
+      counts[`${each.kind}${name}`] = (counts[`${each.kind}${name}`] ?? 0) + 1
+    }
+    console.log(counts)
+    // There was something to find.
+    expect(counts['send acknowledged']).toBeGreaterThan(1_000)
+    expect(counts['poll']).toBeGreaterThan(1_000)
+    expect(counts['end commit']).toBeGreaterThan(0)
+    expect(counts['end abort']).toBeGreaterThan(0)
+    const options = { mayRepeat: new Set(['plain-0']), last: 'last' }
+    expect(findAnomalies(operations, options)).toEqual([])
+  }
+
+  const seed = Number(process.env['QUESTLOG_TEST_SEED'] ?? randomInt(2 ** 31))
+
+  test('nothing is lost, doubled, moved or read that was aborted', async () => {
+    await using target = await QuestlogTarget.start()
+    expectGood(await run(target, seed))
+    expect(await target.instance.audit()).toMatchObject({ code: 0 })
+  })
+
+  test('nor on a slow disk', async () => {
+    await using sync = await FailingSync.build()
+    expect(sync).toBeDefined()
+    await using target = await QuestlogTarget.start(sync?.slowedBy(30_000))
+    expectGood(await run(target, seed + 1))
+  })
+})
