@@ -459,13 +459,19 @@ class OpenLog implements EventLog {
 
   async #deleteTopic(live: LiveTopic, continueOffsets: boolean): Promise<void> {
     const { name, id, firstOffsets = [] } = live.topic
+    // Nothing is acknowledged any more beyond the ends that are kept.
+    this.#live.delete(name)
+    await Promise.all(live.partitions.map((partition) => partition.settled()))
     const ends = live.partitions.map((partition) => partition.state().endOffset)
     // Also of partitions that the topic did not get.
     const kept = [...ends, ...firstOffsets.slice(ends.length)]
     const isKept = continueOffsets || firstOffsets.length > 0
-    await this.#forgetTopic(live, isKept ? { id, name, ends: kept } : { id, name })
-    this.#live.delete(name)
-    // What is on its way to the disk is finished first.
+    try {
+      await this.#forgetTopic(live, isKept ? { id, name, ends: kept } : { id, name })
+    } catch (error) {
+      this.#live.set(name, live)
+      throw error
+    }
     await Promise.allSettled(live.partitions.map((partition) => partition.close()))
     this.#watermark.remove(id)
     this.#watermark.publish()
@@ -497,9 +503,13 @@ class OpenLog implements EventLog {
 
   async #removeFolders(name: string): Promise<void> {
     const { files, folder } = this.#options
-    for (const each of await files.list(folder))
-      if (topicOfFolder(each) === name) await this.#segments.forget(join(folder, each))
+    const names = (await files.list(folder)).filter((each) => topicOfFolder(each) === name)
+    const forget = async () => {
+      for (const each of names) await this.#segments.forget(join(folder, each))
+    }
+    await forget()
     await removeTopicFolders(files, folder, name)
+    await forget() // who had begun to read may have opened some again
     this.#meta.gone(name)
   }
 

@@ -457,6 +457,11 @@ export class Partition {
     return { topic: this.#options.topic.name, partition: this.#options.partition }
   }
 
+  /** Resolves when no append waits or is under way. */
+  async settled(): Promise<void> {
+    await this.#commits
+  }
+
   /** Commits what waits, syncs, publishes, closes. Idempotent. */
   close(): Promise<void> {
     this.#closed ??= this.#close()
