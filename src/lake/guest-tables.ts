@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { join } from 'node:path'
+import { join, relative, resolve, sep } from 'node:path'
 import type { Clock } from '../core/clock.ts'
 import { QuestlogError, systemErrorCode } from '../core/errors.ts'
 import { replaceFile, type Files } from '../core/files.ts'
@@ -9,7 +9,10 @@ import { commitMetadata, readMetadata, type MetadataVersion } from './metadata-c
 import type { TableMetadata } from './metadata.ts'
 
 const propertiesName = 'namespace.json'
-/** A table whose folder holds this file was dropped; its files are still there. */
+/**
+ * Holds the last version of the table in this folder that was dropped, in decimal digits. Its files stay: a table that was renamed may have them here. A
+ * later table of the name goes on with the chain of versions, and keeps its files elsewhere.
+ */
 const droppedName = 'dropped'
 
 export interface GuestTablesOptions {
@@ -89,17 +92,19 @@ export class GuestTables {
   async load(namespace: string, name: string): Promise<MetadataVersion | undefined> {
     const { files } = this.#options
     const folder = this.tableFolder(namespace, name)
-    if ((await files.sizeOf(join(folder, droppedName)).catch(noSize)) !== undefined)
-      return undefined
-    return readMetadata(files, folder).catch((error: unknown) => {
+    const table = await readMetadata(files, folder).catch((error: unknown) => {
       if (systemErrorCode(error) === 'ENOTDIR') return undefined
       throw error
     })
+    const isThere = table !== undefined && table.version > (await this.#droppedVersion(folder))
+    return isThere ? table : undefined
   }
 
-  /** Where a new table of this name is to keep its files. */
-  location(namespace: string, name: string): string {
-    return locationOf(this.tableFolder(namespace, name))
+  /** Where a new table of this name is to keep its files: not where a dropped one has left some. */
+  async location(namespace: string, name: string): Promise<string> {
+    const folder = this.tableFolder(namespace, name)
+    const isUsed = (await this.#droppedVersion(folder)) > 0
+    return locationOf(isUsed ? `${folder}.${randomUUID()}` : folder)
   }
 
   /** Commits what `build` makes of the table, or of none. COMMIT_CONFLICT, OUTCOME_UNKNOWN */
@@ -109,23 +114,51 @@ export class GuestTables {
     build: (current: TableMetadata | undefined, nowMs: number) => TableMetadata,
   ): Promise<MetadataVersion> {
     const folder = this.tableFolder(namespace, name)
-    if ((await this.load(namespace, name)) === undefined) await this.#makeRoom(folder)
-    return commitMetadata(this.#options, folder, async (current, nowMs) => build(current, nowMs))
+    return commitMetadata(
+      this.#options,
+      folder,
+      async (current, nowMs) => build(current, nowMs),
+      await this.#droppedVersion(folder),
+    )
   }
 
-  /** Takes a table out of the catalog; with `purge` its files go too. TABLE_UNKNOWN */
+  /** Takes a table out of the catalog; with `purge` the files go too that no other table may have. TABLE_UNKNOWN */
   async drop(namespace: string, name: string, purge: boolean): Promise<void> {
     const { files } = this.#options
     const folder = this.tableFolder(namespace, name)
     const table = await this.load(namespace, name)
     if (table === undefined) throw unknownTable(namespace, name)
-    await files.writeNew(join(folder, droppedName), new Uint8Array())
-    await files.syncFolder(folder)
+    const marker = Buffer.from(String(table.version))
+    await replaceFile(files, join(folder, droppedName), marker)
     if (!purge) return
-    removeFolder(folder)
-    // A renamed or registered table has its files elsewhere; only what lies among ours is ours to remove.
-    const own = pathOf(table.metadata.location)
-    if (own !== folder && own.startsWith(`${this.#options.folder}/`)) removeFolder(own)
+    // A renamed or registered table has its files elsewhere.
+    const used = await this.#usedFolders()
+    for (const path of new Set([folder, resolve(pathOf(table.metadata.location))])) {
+      if (!this.#isTableFolder(path) || used.some((other) => overlap(path, other))) continue
+      const aside = `${path}.${droppedName}-${randomUUID()}`
+      // What a crash leaves of it must not look like a table.
+      if ((await files.sizeOf(path)) !== undefined) await files.rename(path, aside)
+      removeFolder(aside)
+    }
+  }
+
+  /** Where the tables that there are have their metadata and their files. */
+  async #usedFolders(): Promise<readonly string[]> {
+    const found: string[] = []
+    for (const namespace of await this.namespaces())
+      for (const name of await this.tables(namespace)) {
+        const table = await this.load(namespace, name)
+        if (table === undefined) continue
+        const location = resolve(pathOf(table.metadata.location))
+        found.push(this.tableFolder(namespace, name), location)
+      }
+    return found
+  }
+
+  /** Whether a path is one that `location` gives. */
+  #isTableFolder(path: string): boolean {
+    const [namespace = '', table = '', ...more] = relative(this.#options.folder, path).split(sep)
+    return isName(namespace) && isName(table.replace(/\.[0-9a-f-]{36}$/, '')) && more.length === 0
   }
 
   /** Gives a table another name; its files stay where they are. TABLE_UNKNOWN, TABLE_EXISTS */
@@ -155,11 +188,15 @@ export class GuestTables {
     return join(this.#options.folder, checkName(namespace))
   }
 
-  /** What a dropped table of the same name has left moves aside. */
-  async #makeRoom(folder: string): Promise<void> {
-    const { files } = this.#options
-    if ((await files.sizeOf(join(folder, droppedName)).catch(noSize)) === undefined) return
-    await files.rename(folder, `${folder}.${droppedName}-${randomUUID()}`)
+  /** Up to which version the tables of a folder were dropped; 0 when none was. */
+  async #droppedVersion(folder: string): Promise<number> {
+    try {
+      const text = await this.#options.files.readAll(join(folder, droppedName))
+      return Number(text.toString('latin1'))
+    } catch (error) {
+      if (['ENOENT', 'ENOTDIR'].includes(systemErrorCode(error) ?? '')) return 0
+      throw error
+    }
   }
 }
 
@@ -185,6 +222,7 @@ function noNames(error: unknown): string[] {
   throw error
 }
 
-function noSize(error: unknown): undefined {
-  if (systemErrorCode(error) !== 'ENOTDIR') throw error
+/** Whether two folders are one, or one lies in the other. */
+function overlap(one: string, other: string): boolean {
+  return `${one}/`.startsWith(`${other}/`) || `${other}/`.startsWith(`${one}/`)
 }

@@ -46,19 +46,22 @@ export async function readMetadata(
 
 /**
  * Commits what `build` makes of the current metadata, or of none, as the next version of a table: by the same chain of links as the tables' own commits, so that of two writers on one base
- * one loses. The loser builds anew on what the other has made; `build` says by COMMIT_CONFLICT when it can't. OUTCOME_UNKNOWN when the link's answer was lost.
+ * one loses. The loser builds anew on what the other has made; `build` says by COMMIT_CONFLICT when it can't. OUTCOME_UNKNOWN when the link's answer was lost. Versions up to
+ * `droppedVersion` are those of a table that was dropped: the chain goes on, but nothing is built on them.
  */
 export async function commitMetadata(
   { files, clock }: { readonly files: Files; readonly clock: Clock },
   tableFolder: string,
   build: (current: TableMetadata | undefined, nowMs: number) => Promise<TableMetadata>,
+  droppedVersion = 0,
 ): Promise<MetadataVersion> {
   const folder = metadataFolder(tableFolder)
   await files.makeFolder(folder)
   for (let tries = 1; ; tries++) {
-    const current = await readMetadata(files, tableFolder)
+    const found = await readMetadata(files, tableFolder)
+    const current = found !== undefined && found.version > droppedVersion ? found : undefined
     const next = await buildNext(current, build, clock.nowMs())
-    const version = (current?.version ?? 0) + 1
+    const version = (found?.version ?? 0) + 1
     const bytes = encodeMetadata(next)
     const staged = stagedPath(folder)
     await files.writeNew(staged, bytes)

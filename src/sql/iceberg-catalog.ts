@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import type { Clock } from '../core/clock.ts'
 import { QuestlogError } from '../core/errors.ts'
+import { Exclusive } from '../core/exclusive.ts'
 import type { Files } from '../core/files.ts'
 import { listTables } from '../lake/catalog.ts'
 import { emptyMetadata, metadataOf, type CreateRequest } from '../lake/guest-metadata.ts'
@@ -46,6 +47,8 @@ const compactingActions: ReadonlySet<string> = new Set(['add-snapshot', 'set-sna
 export class IcebergCatalog {
   readonly #options: IcebergCatalogOptions
   readonly #guests: GuestTables
+  /** One change of what guests have at a time: what was looked at before it must still be so. */
+  readonly #turn = new Exclusive<null>(null)
 
   constructor(options: IcebergCatalogOptions) {
     this.#options = options
@@ -74,9 +77,11 @@ export class IcebergCatalog {
     namespace: string,
     properties: Readonly<Record<string, string>>,
   ): Promise<void> {
-    if ((await this.namespaces()).includes(checkName(namespace)))
-      throw new QuestlogError('NAMESPACE_EXISTS', `namespace ${namespace} exists`)
-    await this.#guests.setNamespaceProperties(namespace, properties)
+    await this.#turn.run(async () => {
+      if ((await this.namespaces()).includes(checkName(namespace)))
+        throw new QuestlogError('NAMESPACE_EXISTS', `namespace ${namespace} exists`)
+      await this.#guests.setNamespaceProperties(namespace, properties)
+    })
   }
 
   /** Removes and sets properties; answers with the names that were removed. NAMESPACE_UNKNOWN */
@@ -85,22 +90,26 @@ export class IcebergCatalog {
     removals: readonly string[],
     updates: Readonly<Record<string, string>>,
   ): Promise<readonly string[]> {
-    const properties = await this.namespaceProperties(namespace)
-    const removed = removals.filter((name) => Object.hasOwn(properties, name))
-    const kept = Object.entries(properties).filter(([name]) => !removed.includes(name))
-    await this.#guests.setNamespaceProperties(namespace, {
-      ...Object.fromEntries(kept),
-      ...updates,
+    return this.#turn.run(async () => {
+      const properties = await this.namespaceProperties(namespace)
+      const removed = removals.filter((name) => Object.hasOwn(properties, name))
+      const kept = Object.entries(properties).filter(([name]) => !removed.includes(name))
+      await this.#guests.setNamespaceProperties(namespace, {
+        ...Object.fromEntries(kept),
+        ...updates,
+      })
+      return removed
     })
-    return removed
   }
 
   /** NAMESPACE_UNKNOWN, NAMESPACE_IN_USE, TABLE_OWNED */
   async dropNamespace(namespace: string): Promise<void> {
-    await this.namespaceProperties(namespace)
-    if (await this.#isOwnNamespace(namespace))
-      throw new QuestlogError('TABLE_OWNED', `namespace ${namespace} holds tables of the stream`)
-    await this.#guests.dropNamespace(namespace)
+    await this.#turn.run(async () => {
+      await this.namespaceProperties(namespace)
+      if (await this.#isOwnNamespace(namespace))
+        throw new QuestlogError('TABLE_OWNED', `namespace ${namespace} holds tables of the stream`)
+      await this.#guests.dropNamespace(namespace)
+    })
   }
 
   /** NAMESPACE_UNKNOWN */
@@ -123,7 +132,14 @@ export class IcebergCatalog {
   }
 
   /** Creates a table, or with `stage-create` only says what it would be. TABLE_EXISTS, NAMESPACE_UNKNOWN, REQUEST_MALFORMED */
-  async create(
+  create(
+    namespace: string,
+    request: CreateRequest,
+  ): Promise<MetadataVersion | { readonly metadata: TableMetadata }> {
+    return this.#turn.run(() => this.#create(namespace, request))
+  }
+
+  async #create(
     namespace: string,
     request: CreateRequest,
   ): Promise<MetadataVersion | { readonly metadata: TableMetadata }> {
@@ -132,7 +148,7 @@ export class IcebergCatalog {
     const table = { namespace, name: checkName(name) }
     if (await this.#exists(table))
       throw new QuestlogError('TABLE_EXISTS', `table ${namespace}.${name} exists`)
-    const location = this.#guests.location(namespace, name)
+    const location = await this.#guests.location(namespace, name)
     if (typeof request.location === 'string' && pathOf(request.location) !== pathOf(location))
       throw new QuestlogError(
         'REQUEST_MALFORMED',
@@ -154,13 +170,21 @@ export class IcebergCatalog {
   ): Promise<MetadataVersion> {
     const own = await this.#loadOwn(table)
     if (own !== undefined) return this.#compact(table, requirements, updates)
+    return this.#turn.run(() => this.#commitGuest(table, requirements, updates))
+  }
+
+  async #commitGuest(
+    table: TableName,
+    requirements: readonly CommitRequirement[],
+    updates: readonly MetadataUpdate[],
+  ): Promise<MetadataVersion> {
     const creates = requirements.some(({ type }) => type === 'assert-create')
     const { namespace, name } = table
     if (!creates) await this.load(table)
     else await this.namespaceProperties(namespace)
+    const location = await this.#guests.location(namespace, name)
     return this.#guests.commit(namespace, name, (current, nowMs) => {
       checkRequirements(current, requirements)
-      const location = this.#guests.location(namespace, name)
       const base = current ?? emptyMetadata({ uuid: randomUUID(), location, nowMs })
       return applyUpdates(base, updates, nowMs)
     })
@@ -195,7 +219,7 @@ export class IcebergCatalog {
     if (snapshot.summary['operation'] !== 'replace' || !isOnBase)
       throw owned(table, `the snapshot is not a replacement of files of the current one`)
     const folder = join(this.#options.lakeFolder, table.namespace, table.name)
-    if (!pathOf(snapshot['manifest-list']).startsWith(`${folder}/`))
+    if (!resolve(pathOf(snapshot['manifest-list'])).startsWith(`${folder}/`))
       throw owned(table, 'its manifest list lies outside of the table')
     const [rows, rowsBefore] = [await this.#countRows(snapshot), await this.#countRows(base)]
     if (rows !== rowsBefore)
@@ -214,34 +238,49 @@ export class IcebergCatalog {
 
   /** TABLE_UNKNOWN, TABLE_OWNED */
   async drop(table: TableName, purge: boolean): Promise<void> {
-    await this.#requireGuest(table)
-    await this.#guests.drop(table.namespace, table.name, purge)
+    await this.#turn.run(async () => {
+      await this.#requireGuest(table)
+      await this.#guests.drop(table.namespace, table.name, purge)
+    })
   }
 
   /** TABLE_UNKNOWN, TABLE_EXISTS, TABLE_OWNED */
   async rename(from: TableName, to: TableName): Promise<void> {
-    await this.#requireGuest(from)
-    await this.namespaceProperties(to.namespace)
-    if (await this.#exists(to))
-      throw new QuestlogError('TABLE_EXISTS', `table ${to.namespace}.${to.name} exists`)
-    await this.#guests.rename(from, to)
+    await this.#turn.run(async () => {
+      await this.#requireGuest(from)
+      await this.namespaceProperties(to.namespace)
+      if (await this.#exists(to))
+        throw new QuestlogError('TABLE_EXISTS', `table ${to.namespace}.${to.name} exists`)
+      await this.#guests.rename(from, to)
+    })
   }
 
-  /** Takes a table in by its metadata file. TABLE_EXISTS, TABLE_DAMAGED, FORMAT_UNKNOWN */
-  async register(table: TableName, metadataLocation: string): Promise<MetadataVersion> {
-    await this.namespaceProperties(table.namespace)
-    if (await this.#exists(table))
-      throw new QuestlogError('TABLE_EXISTS', `table ${table.namespace}.${table.name} exists`)
-    const path = pathOf(metadataLocation)
-    const bytes = await this.#options.files.readAll(path).catch((error: unknown) => {
-      throw new QuestlogError(
-        'REQUEST_MALFORMED',
-        `${metadataLocation} can't be read`,
-        {},
-        { cause: error },
-      )
+  /** Takes a table in by its metadata file. TABLE_EXISTS, TABLE_OWNED, REQUEST_MALFORMED */
+  register(table: TableName, metadataLocation: string): Promise<MetadataVersion> {
+    return this.#turn.run(async () => {
+      await this.namespaceProperties(table.namespace)
+      if (await this.#exists(table))
+        throw new QuestlogError('TABLE_EXISTS', `table ${table.namespace}.${table.name} exists`)
+      const metadata = await this.#readRegistered(metadataLocation)
+      // Its owner could remove files of the stream.
+      if (this.#isInLake(metadata.location)) throw owned(table, `it lies at ${metadata.location}`)
+      return this.#guests.create(table.namespace, table.name, metadata)
     })
-    return this.#guests.create(table.namespace, table.name, decodeMetadata(bytes, path))
+  }
+
+  async #readRegistered(location: string): Promise<TableMetadata> {
+    const path = pathOf(location)
+    try {
+      if (!path.endsWith('.metadata.json')) throw new Error('it is no .metadata.json')
+      return decodeMetadata(await this.#options.files.readAll(path), path)
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error)
+      throw new QuestlogError('REQUEST_MALFORMED', `${location} can't be taken in: ${why}`)
+    }
+  }
+
+  #isInLake(location: string): boolean {
+    return `${resolve(pathOf(location))}/`.startsWith(`${resolve(this.#options.lakeFolder)}/`)
   }
 
   async #exists(table: TableName): Promise<boolean> {

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -239,4 +239,89 @@ test('names that would leave the folder, and bodies that are no JSON, are refuse
   expect((await call('POST', '/namespaces/lab/tables', '{"name":')).status).toBe(400)
   const elsewhere = { name: 'mine', schema, location: 'file:///etc' }
   expect((await call('POST', '/namespaces/lab/tables', elsewhere)).status).toBe(400)
+})
+
+const at = (name: string) => `/namespaces/lab/tables/${name}`
+const create = (name: string) => call('POST', '/namespaces/lab/tables', { name, schema })
+const rename = (from: string, to: string) =>
+  call('POST', '/tables/rename', {
+    source: { namespace: ['lab'], name: from },
+    destination: { namespace: ['lab'], name: to },
+  })
+
+/** Puts a data file where the table keeps its files; answers with its path. */
+function writeInto({ body }: Answer): string {
+  const { location } = body['metadata'] as { location: string }
+  const folder = join(location.replace('file://', ''), 'data')
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(join(folder, 'rows.parquet'), 'rows')
+  return join(folder, 'rows.parquet')
+}
+
+test('a renamed table keeps its files when another takes its old name, and when that one is purged', async () => {
+  await lab()
+  const old = writeInto(await create('report'))
+  expect((await rename('report', 'report_old')).status).toBe(204)
+  const made = await create('report')
+  expect(made.status).toBe(200)
+  const own = writeInto(made)
+  expect(own).not.toBe(old)
+  expect(existsSync(old)).toBe(true)
+  expect((await call('DELETE', `${at('report')}?purgeRequested=true`)).status).toBe(204)
+  expect([existsSync(own), existsSync(old)]).toEqual([false, true])
+  expect((await call('GET', at('report'))).status).toBe(404)
+  expect((await call('GET', at('report_old'))).status).toBe(200)
+  expect((await create('report')).status).toBe(200)
+  await call('DELETE', `${at('report_old')}?purgeRequested=true`)
+  expect((await call('GET', at('report'))).status).toBe(200)
+})
+
+test('a dropped table can be registered under its own name, and a file that two tables name is not purged', async () => {
+  await lab()
+  const created = await create('mine')
+  const file = writeInto(created)
+  const location = created.body['metadata-location']
+  await call('DELETE', at('mine'))
+  for (const name of ['mine', 'twin']) {
+    const register = { name, 'metadata-location': location }
+    expect((await call('POST', '/namespaces/lab/register', register)).status).toBe(200)
+  }
+  expect(existsSync(file)).toBe(true)
+  for (const name of ['twin', 'mine']) {
+    expect(existsSync(file)).toBe(true)
+    await call('DELETE', `${at(name)}?purgeRequested=true`)
+  }
+  expect(existsSync(file)).toBe(false)
+})
+
+test('a purge stays within the folder of a table, wherever its location says that it lies', async () => {
+  await lab()
+  await create('other')
+  const swords = join(data, 'lake', 'default', 'swords', 'metadata')
+  for (const location of ['guests/../lake/default/swords', 'guests/lab', 'guests/lab/other']) {
+    await create('mine')
+    const updates = [{ action: 'set-location', location: `file://${data}/${location}` }]
+    expect((await call('POST', at('mine'), { requirements: [], updates })).status).toBe(200)
+    await call('DELETE', `${at('mine')}?purgeRequested=true`)
+    expect(existsSync(swords)).toBe(true)
+    expect((await call('GET', at('other'))).status).toBe(200)
+  }
+})
+
+test('of many who take the name of a dropped table one gets it, and keeps it', async () => {
+  await lab()
+  await create('mine')
+  await call('DELETE', at('mine'))
+  const answers = await Promise.all(Array.from({ length: 8 }, () => create('mine')))
+  const [won, ...others] = answers.filter(({ status }) => status === 200)
+  expect(others).toEqual([])
+  const now = await call('GET', at('mine'))
+  expect(now.body['metadata']).toEqual(won?.body['metadata'])
+})
+
+test('a table of the stream is not taken in as one of another engine', async () => {
+  await lab()
+  const { body } = await call('GET', '/namespaces/default/tables/swords')
+  const register = { name: 'mine', 'metadata-location': body['metadata-location'] }
+  expect((await call('POST', '/namespaces/lab/register', register)).status).toBe(403)
 })
