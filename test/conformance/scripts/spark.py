@@ -62,6 +62,7 @@ def stream(first, total):
         result("written-%d" % wanted, written() >= wanted)
     rows = spark.read.parquet(folder + "/rows")
     result("distinct", rows.select("partition", "offset").distinct().count())
+    result("rows_written", rows.count())
     result("last", rows.agg({"offset": "max"}).collect()[0][0])
 
 
