@@ -97,9 +97,10 @@ export class PartitionFetch {
         },
       })
       this.#note(view)
-      this.#records = read.bytes
+      this.#records = this.#keep(read.bytes)
       this.#aborted = read.aborted
     } catch (error) {
+      this.release()
       this.#fail(kafkaErrorOf(error))
       if (this.errorCode !== kafkaErrors.offsetOutOfRange)
         rareLog.warn('a partition could not be read', { ...this.place, error })
@@ -124,6 +125,19 @@ export class PartitionFetch {
     this.#records = nothing
     for (const buffer of this.#memory) this.#options.pool.give(buffer)
     this.#memory = []
+  }
+
+  /** Gives back at once what memory the records do not need: a Fetch of many partitions may find only few that fit. A small part of a large buffer is copied. */
+  #keep(records: Buffer): Buffer {
+    const isHolder = ({ buffer, length }: Buffer) =>
+      buffer === records.buffer && length <= 2 * records.length
+    const { pool } = this.#options
+    const kept = this.#memory.filter(isHolder)
+    const isCopied = kept.length === 0 && this.#memory.length > 0
+    const own = isCopied ? Buffer.from(records) : records
+    for (const buffer of this.#memory) if (!kept.includes(buffer)) pool.give(buffer)
+    this.#memory = kept
+    return own
   }
 
   #view(): PartitionView | undefined {
