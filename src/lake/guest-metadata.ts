@@ -1,5 +1,5 @@
 import { QuestlogError } from '../core/errors.ts'
-import { highestId } from './metadata-updates.ts'
+import { highestId, objectsOf } from './metadata-updates.ts'
 import type { PartitionSpec, TableMetadata } from './metadata.ts'
 import type { TableSchema } from './schema.ts'
 
@@ -30,8 +30,9 @@ export function metadataOf(
   request: CreateRequest,
   table: { readonly uuid: string; readonly location: string; readonly nowMs: number },
 ): TableMetadata {
-  if (!Array.isArray(request.schema?.fields))
-    throw new QuestlogError('REQUEST_MALFORMED', 'a table needs a schema with fields')
+  objectsOf(request.schema?.fields, 'the fields of the schema')
+  objectsOf(request['partition-spec']?.fields ?? [], 'the fields of the partition spec')
+  objectsOf(request['write-order']?.fields ?? [], 'the fields of the write order')
   const version = request.properties?.['format-version'] ?? '2'
   if (version !== '2')
     throw new QuestlogError(
@@ -140,7 +141,7 @@ function withFreshIds(fields: readonly unknown[], ids: Map<number, number>): unk
     }
   }
   const ofFields = (list: unknown): unknown[] => {
-    const given = Array.isArray(list) ? (list as Json[]) : []
+    const given = objectsOf(list, 'the fields of a struct')
     const numbered = given.map((field) => ({ ...field, id: take(field['id']) }))
     return numbered.map((field) => ({ ...field, type: ofType((field as Json)['type']) }))
   }

@@ -147,6 +147,7 @@ const appliers: Readonly<Record<string, Applier>> = {
 
 function addSchema(draft: Draft, update: MetadataUpdate): void {
   const schema = objectOf(update, 'schema') as unknown as TableSchema // its ids are read below, the rest is kept as it came
+  objectsOf(schema.fields, 'the fields of a schema')
   const known = draft.metadata.schemas
   const same = known.find((each) => isSame(each.fields, schema.fields))
   if (same !== undefined) {
@@ -170,6 +171,7 @@ function addSpec(draft: Draft, update: MetadataUpdate): void {
   const given = objectOf(update, 'spec') as unknown as PartitionSpec // its fields are checked below
   const known = draft.metadata['partition-specs']
   let last = draft.metadata['last-partition-id']
+  objectsOf(given.fields, 'the fields of a partition spec')
   const fields = given.fields.map((field) => {
     const id = typeof field['field-id'] === 'number' ? field['field-id'] : last + 1
     last = Math.max(last, id)
@@ -188,6 +190,9 @@ function addSpec(draft: Draft, update: MetadataUpdate): void {
 function addSnapshot(draft: Draft, update: MetadataUpdate): void {
   const snapshot = objectOf(update, 'snapshot') as unknown as Snapshot // its numbers are checked below
   const { metadata } = draft
+  const { summary } = snapshot
+  if (typeof snapshot['manifest-list'] !== 'string' || typeof (summary ?? '') !== 'object')
+    throw malformed('a snapshot needs a manifest-list and a summary')
   const number = snapshot['sequence-number']
   if (metadata.snapshots?.some((each) => each['snapshot-id'] === snapshot['snapshot-id']) === true)
     throw malformed(`snapshot ${snapshot['snapshot-id']} is there already`)
@@ -337,6 +342,13 @@ function listOf(update: MetadataUpdate, name: string): unknown[] {
   const value = update[name]
   if (Array.isArray(value)) return value
   throw malformed(`the update "${update.action}" needs ${name}`)
+}
+
+/** A list of JSON objects, as a request must hold it under this name. REQUEST_MALFORMED */
+export function objectsOf(value: unknown, name: string): Record<string, unknown>[] {
+  const isObject = (item: unknown) => typeof item === 'object' && item !== null
+  if (Array.isArray(value) && value.every(isObject)) return value as Record<string, unknown>[] // checked
+  throw malformed(`${name} must be a list of objects`)
 }
 
 function withoutKey(value: object, key: string): object {

@@ -4,7 +4,7 @@ import { asQuestlogError, QuestlogError, type ErrorCode } from '../core/errors.t
 import type { Logger } from '../core/logger.ts'
 import type { CreateRequest } from '../lake/guest-metadata.ts'
 import type { MetadataVersion } from '../lake/metadata-commit.ts'
-import type { CommitRequirement, MetadataUpdate } from '../lake/metadata-updates.ts'
+import { objectsOf, type CommitRequirement, type MetadataUpdate } from '../lake/metadata-updates.ts'
 import type { IcebergCatalog, TableName } from './iceberg-catalog.ts'
 import type { ExtraRoute } from './sql-server.ts'
 
@@ -100,7 +100,8 @@ const routes: readonly Route[] = [
   {
     endpoint: `POST ${namespacePath}/tables`,
     async answer(catalog, { namespace, body }) {
-      const request = body as unknown as CreateRequest // its parts are checked where they are used
+      textOf(body, 'name')
+      const request = body as unknown as CreateRequest // its other parts are checked where they are used
       return loaded(await catalog.create(namespace, request))
     },
   },
@@ -119,9 +120,16 @@ const routes: readonly Route[] = [
   {
     endpoint: `POST ${tablePath}`,
     async answer(catalog, { namespace, table, body }) {
-      const requirements = listOf(body['requirements']) as CommitRequirement[] // each is checked by its type
-      const updates = listOf(body['updates']) as MetadataUpdate[] // each is checked by its action
-      return loaded(await catalog.commit({ namespace, name: table }, requirements, updates))
+      // Each is checked by its type, or its action.
+      const requirements = objectsOf(body['requirements'] ?? [], 'requirements') as unknown[]
+      const updates = objectsOf(body['updates'] ?? [], 'updates') as unknown[]
+      return loaded(
+        await catalog.commit(
+          { namespace, name: table },
+          requirements as CommitRequirement[],
+          updates as MetadataUpdate[],
+        ),
+      )
     },
   },
   {
@@ -136,8 +144,8 @@ const routes: readonly Route[] = [
   {
     endpoint: `POST ${namespacePath}/register`,
     async answer(catalog, { namespace, body }) {
-      const name = String(body['name'])
-      const location = String(body['metadata-location'])
+      const name = textOf(body, 'name')
+      const location = textOf(body, 'metadata-location')
       return loaded(await catalog.register({ namespace, name }, location))
     },
   },
@@ -189,7 +197,7 @@ async function answer(
   const url = new URL(request.url ?? '/', 'http://localhost')
   const path = url.pathname.slice(icebergPrefix.length - 1)
   if (request.method === 'GET' && path === '/v1/config') return ok(configuration)
-  const parts = path.split('/').slice(2).map(decodeURIComponent)
+  const parts = path.split('/').slice(2).map(decodePart)
   for (const { endpoint, answer: answerRoute } of routes) {
     const found = match(endpoint, request.method ?? '', parts)
     if (found === undefined) continue
@@ -204,6 +212,19 @@ async function answer(
       hint: 'GET /iceberg/v1/config lists what it has',
     },
   )
+}
+
+function decodePart(part: string): string {
+  try {
+    return decodeURIComponent(part)
+  } catch (error) {
+    throw new QuestlogError(
+      'REQUEST_MALFORMED',
+      `"${part}" is no part of a path`,
+      {},
+      { cause: error },
+    )
+  }
 }
 
 /** The prefix is optional in a path: this catalog has one warehouse and gives none. */
@@ -299,6 +320,12 @@ function tableName(value: unknown): TableName {
   const { namespace, name } = (value ?? {}) as Json // checked here
   if (typeof name !== 'string') throw new QuestlogError('REQUEST_MALFORMED', 'a table has no name')
   return { namespace: singleLevel(namespace), name }
+}
+
+function textOf(body: Json, name: string): string {
+  const value = body[name]
+  if (typeof value === 'string') return value
+  throw new QuestlogError('REQUEST_MALFORMED', `the body needs ${name}, a text`)
 }
 
 function listOf(value: unknown): unknown[] {

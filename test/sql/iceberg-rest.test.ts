@@ -325,3 +325,25 @@ test('a table of the stream is not taken in as one of another engine', async () 
   const register = { name: 'mine', 'metadata-location': body['metadata-location'] }
   expect((await call('POST', '/namespaces/lab/register', register)).status).toBe(403)
 })
+
+test('a request of a wrong form is told so, whatever it holds', async () => {
+  await lab()
+  await create('mine')
+  expect((await call('GET', '/namespaces/%zz')).status).toBe(400)
+  const wrong = [null, 5, 'text', [], {}, [null], { fields: 5 }, { fields: [null] }]
+  const parts = ['schema', 'partition-spec', 'write-order', 'name']
+  const updates = { 'add-schema': 'schema', 'add-spec': 'spec', 'add-snapshot': 'snapshot' }
+  const statuses = new Set<number>()
+  const told = async (path: string, body: unknown) =>
+    statuses.add((await call('POST', path, body)).status)
+  for (const [n, value] of wrong.entries()) {
+    for (const part of parts)
+      await told('/namespaces/lab/tables', { name: `t${n}`, schema, [part]: value })
+    await told('/namespaces/lab/register', { name: value })
+    await told(at('mine'), { requirements: [value], updates: [value] })
+    await told(at('mine'), { requirements: value, updates: value })
+    for (const [action, part] of Object.entries(updates))
+      await told(at('mine'), { requirements: [], updates: [{ action, [part]: value }] })
+  }
+  expect([...statuses].filter((status) => status >= 500)).toEqual([])
+})
