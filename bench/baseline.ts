@@ -51,7 +51,7 @@ function sameColumns(eventsFile: string): string {
     'fields.event_type',
     ...Object.keys(others).map((name) => `fields.${name}`),
     `'events/0/' || n AS event_id`,
-    '0::INTEGER AS _partition',
+    '0::INTEGER AS _log_partition',
     'n AS _offset',
     `make_timestamptz(${microseconds}) AS _timestamp`,
   ]

@@ -79,7 +79,7 @@ async function writeFile(
     ${pick(`['red', 'green', 'blue', 'black', 'white']`, 2)} AS color,
     (hash(n + 3) % 100)::BIGINT AS damage,
     NULL AS event_id,
-    0 AS _partition,
+    0 AS _log_partition,
     n AS _offset,
     ${time}::TIMESTAMPTZ AS _timestamp
     FROM range(${from}, ${from + rows}) AS numbers(n)`)

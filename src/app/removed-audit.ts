@@ -92,7 +92,7 @@ export async function countInTables(
         `${part} = ${partition} AND ${offset} >= ${from} AND ${offset} < ${Math.min(from + offsetsMax, range.to)}`
       const rows = tables.map((table) => {
         const view = `${quoteName(table.lake.namespace)}.${quoteName(table.definition.name)}`
-        return `SELECT _offset AS o FROM ${view} WHERE ${within('_partition', '_offset')}`
+        return `SELECT _offset AS o FROM ${view} WHERE ${within('_log_partition', '_offset')}`
       })
       for (const [index, table] of tables.entries())
         await doubled(

@@ -220,7 +220,7 @@ export class TopicAudit {
     const connection = this.#connection
     const unreadable = await this.#staging.stage(records, depthUnbounded)
     const refused = [...unreadable, ...(await this.#staging.mend(records))]
-    const within = `_partition = ${partition} AND _offset >= ${from} AND _offset < ${to}`
+    const within = `_log_partition = ${partition} AND _offset >= ${from} AND _offset < ${to}`
     await connection.run(
       `CREATE OR REPLACE TEMP TABLE aside AS SELECT DISTINCT "offset" AS o, coalesce("table", '') AS t, "table" IS NULL AND starts_with(reason, ${quoteText(nestedReason)}) AS deep FROM questlog.dead_letters WHERE topic = ${quoteText(this.#topic.topic.name)} AND "partition" = ${partition} AND "offset" >= ${from} AND "offset" < ${to}`,
     )

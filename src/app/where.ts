@@ -87,7 +87,7 @@ async function writeTables(
         ? []
         : await queryRows(
             connection,
-            `SELECT filename FROM read_parquet([${files.map((file) => quoteText(file.path)).join(', ')}], filename = true, union_by_name = true) WHERE _partition = ${partition} AND _offset = ${offset} LIMIT 1`,
+            `SELECT filename FROM read_parquet([${files.map((file) => quoteText(file.path)).join(', ')}], filename = true, union_by_name = true) WHERE _log_partition = ${partition} AND _offset = ${offset} LIMIT 1`,
           )
     const file = files.find((candidate) => candidate.path === row?.['filename'])
     if (file !== undefined)

@@ -127,7 +127,7 @@ export class Prober {
     if (outcome.kind !== 'answered' || signal.aborted) return
     this.#startedMs = nowMs
     const { partition, offset } = outcome.receipt
-    const sql = `select _offset from events where _partition = ${partition} and _offset = ${offset}`
+    const sql = `select _offset from events where _log_partition = ${partition} and _offset = ${offset}`
     this.#probe = this.#ask(sql, atMs).finally(() => (this.#probe = undefined))
   }
 

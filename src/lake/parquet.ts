@@ -122,7 +122,7 @@ function copySql(
   const columns = table.columns.map(
     ({ name, type }) => `CAST(${quoteName(name)} AS ${duckdbType(type)}) AS ${quoteName(name)}`,
   )
-  const order = ['_partition', '_offset'].filter((name) => names.has(name)).map(quoteName)
+  const order = ['_log_partition', '_offset'].filter((name) => names.has(name)).map(quoteName)
   const sorted = order.length === 0 || isSorted ? '' : ` ORDER BY ${order.join(', ')}`
   return `COPY (SELECT ${columns.join(', ')} FROM ${relation} WHERE ${condition}${sorted}) TO ${quoteText(path)} (FORMAT parquet, COMPRESSION zstd, FIELD_IDS ${fieldIdsSql(table.schema)}, KV_METADATA {"iceberg.schema": ${quoteText(JSON.stringify(table.schema))}}, RETURN_STATS true)`
 }

@@ -44,7 +44,7 @@ export const systemColumns: readonly Column[] = [
     type: textType,
     doc: 'the id that the client gave, or topic/partition/offset',
   },
-  { name: '_partition', type: { kind: 'int' }, doc: 'log partition' },
+  { name: '_log_partition', type: { kind: 'int' }, doc: 'log partition' },
   { name: '_offset', type: { kind: 'long' }, doc: 'offset in the log partition' },
   { name: '_timestamp', type: { kind: 'timestamptz' }, doc: 'record time' },
 ]

@@ -17,7 +17,7 @@ export async function checkExpressions(
     for (const table of definition.tables.filter((candidate) => candidate.topic === topic))
       await checkTable(connection, table)
     const nothing =
-      "SELECT 0::INTEGER AS _partition, 0::BIGINT AS _offset, 0::BIGINT AS _ms, ''::VARCHAR AS raw, ''::VARCHAR AS id WHERE false"
+      "SELECT 0::INTEGER AS _log_partition, 0::BIGINT AS _offset, 0::BIGINT AS _ms, ''::VARCHAR AS raw, ''::VARCHAR AS id WHERE false"
     await connection.run(`CREATE OR REPLACE TEMP TABLE parsed AS ${conversion.parse(nothing)}`)
     for (const { fits, misfitPath, misfitReason } of conversion.tables.values())
       await connection.run(`SELECT ${fits}, ${misfitPath}, ${misfitReason} FROM parsed`)

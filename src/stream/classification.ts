@@ -166,9 +166,9 @@ function isWhole(
 
 function holds(table: StreamTable, within: string): string {
   const view = `${quoteName(table.lake.namespace)}.${quoteName(table.definition.name)}`
-  return `coalesce((_partition, _offset) IN (SELECT (_partition, _offset) FROM ${view} WHERE ${within}), false)`
+  return `coalesce((_log_partition, _offset) IN (SELECT (_log_partition, _offset) FROM ${view} WHERE ${within}), false)`
 }
 
 function isSetAside(batch: MicroBatch, within: string): string {
-  return `coalesce((_partition, _offset) IN (SELECT (_partition, _offset) FROM (SELECT "partition" AS _partition, "offset" AS _offset FROM questlog.dead_letters WHERE topic = ${quoteText(batch.topic)}) WHERE ${within}), false)`
+  return `coalesce((_log_partition, _offset) IN (SELECT (_log_partition, _offset) FROM (SELECT "partition" AS _log_partition, "offset" AS _offset FROM questlog.dead_letters WHERE topic = ${quoteText(batch.topic)}) WHERE ${within}), false)`
 }

@@ -12,7 +12,7 @@ import { buildVerdict, type Verdict } from './verdict.ts'
 /**
  * From JSON to columns, as SQL. A micro-batch is staged as bytes; its JSON is parsed once into the fields that any table of the topic wants
  * (f0, f1, …), each field is cast once to every type that a table gives it (v0, v1, …), and each record is judged once for all tables (verdict.ts).
- * `parsed` has it all: _partition, _offset, _ms, raw, id, then those. A misfit is "text not null, cast null".
+ * `parsed` has it all: _log_partition, _offset, _ms, raw, id, then those. A misfit is "text not null, cast null".
  */
 export interface TopicConversion {
   /** Declared event types of the topic. */
@@ -149,8 +149,8 @@ const derivedColumns: Readonly<Record<string, (topic: string) => string>> = {
   raw_event: () => 'parsed.raw',
   timestamp: () => `strftime(make_timestamp(parsed._ms * 1000), '%Y-%m-%d %H:%M:%S.%g')`,
   event_id: (topic) =>
-    `coalesce(parsed.id, ${quoteText(`${topic}/`)} || parsed._partition || '/' || parsed._offset)`,
-  _partition: () => 'parsed._partition',
+    `coalesce(parsed.id, ${quoteText(`${topic}/`)} || parsed._log_partition || '/' || parsed._offset)`,
+  _log_partition: () => 'parsed._log_partition',
   _offset: () => 'parsed._offset',
   _timestamp: () => 'make_timestamptz(parsed._ms * 1000)',
 }

@@ -28,7 +28,7 @@ export const deadLetterColumns: readonly Column[] = [
   { name: '_timestamp', type: { kind: 'timestamptz' }, doc: 'record time' },
 ]
 
-const place = (topic: string) => `${quoteText(topic)}, _partition, _offset`
+const place = (topic: string) => `${quoteText(topic)}, _log_partition, _offset`
 
 /** Rows of dead letters for the records of `parsed` that match a table but do not fit it. */
 export function misfitRows(

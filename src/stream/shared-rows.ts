@@ -74,7 +74,7 @@ export class SharedRows {
     this.view = `${quoteName(freshSchema)}.${quoteName(this.#name)}`
     this.#nextGeneration = nextGeneration
     this.#columns = [
-      '_partition',
+      '_log_partition',
       '_offset',
       '_ms',
       'raw',
@@ -245,7 +245,7 @@ export class SharedRows {
     const relation = this.#newRelation()
     const types = new Map(
       [
-        { name: '_partition', type: 'INTEGER' },
+        { name: '_log_partition', type: 'INTEGER' },
         { name: '_offset', type: 'BIGINT' },
         { name: '_ms', type: 'BIGINT' },
         ...names('t', this.conversion.verdict.words).map((name) => ({ name, type: 'INTEGER' })),

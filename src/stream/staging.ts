@@ -135,7 +135,7 @@ export class Staging {
       copy: wellFormedCopy(textOf(placed.record.value) ?? ''),
     }))
     await this.#connection.run(
-      'CREATE OR REPLACE TEMP TABLE mended (_partition INTEGER, _offset BIGINT, json VARCHAR)',
+      'CREATE OR REPLACE TEMP TABLE mended (_log_partition INTEGER, _offset BIGINT, json VARCHAR)',
     )
     const appender = await this.#connection.createAppender('mended', 'main', 'temp')
     for (const { placed, copy } of copies) {
@@ -146,7 +146,7 @@ export class Staging {
       appender.endRow()
     }
     appender.closeSync()
-    const source = `SELECT ${stagedItems}, mended.json FROM staged JOIN mended ON mended._partition = staged._partition AND mended._offset = staged._offset`
+    const source = `SELECT ${stagedItems}, mended.json FROM staged JOIN mended ON mended._log_partition = staged._log_partition AND mended._offset = staged._offset`
     await this.#connection.run('DELETE FROM parsed WHERE f0 IS NULL')
     await this.#connection.run(
       `INSERT INTO parsed SELECT * EXCLUDE (json) FROM (${this.#conversion.parse(source, 'parsed.json')})`,
@@ -176,7 +176,7 @@ export class Staging {
     }
     this.#forget()
     await this.#connection.run(
-      'CREATE OR REPLACE TEMP TABLE staged (_partition INTEGER, _offset DOUBLE, _ms DOUBLE, raw BLOB, id VARCHAR)',
+      'CREATE OR REPLACE TEMP TABLE staged (_log_partition INTEGER, _offset DOUBLE, _ms DOUBLE, raw BLOB, id VARCHAR)',
     )
     // A large batch makes it anew with its rows.
     if (this.#isSmall)
@@ -209,7 +209,7 @@ export class Staging {
   /** Those of the records that were not left out. */
   async #present(records: readonly PlacedRecord[]): Promise<ReadonlySet<PlacedRecord>> {
     const places = await this.#places(
-      'f0 IS NOT NULL AND (_partition, _offset) IN (SELECT (_partition, _offset) FROM mended)',
+      'f0 IS NOT NULL AND (_log_partition, _offset) IN (SELECT (_log_partition, _offset) FROM mended)',
     )
     return new Set(records.filter((placed) => places.has(placeText(placed))))
   }
@@ -217,9 +217,11 @@ export class Staging {
   async #places(condition: string): Promise<ReadonlySet<string>> {
     const rows = await queryRows(
       this.#connection,
-      `SELECT _partition, _offset::VARCHAR AS _offset FROM parsed WHERE ${condition}`,
+      `SELECT _log_partition, _offset::VARCHAR AS _offset FROM parsed WHERE ${condition}`,
     )
-    return new Set(rows.map((row) => `${cellText(row, '_partition')}/${cellText(row, '_offset')}`))
+    return new Set(
+      rows.map((row) => `${cellText(row, '_log_partition')}/${cellText(row, '_offset')}`),
+    )
   }
 
   /** The connection goes with it. */
@@ -231,7 +233,7 @@ export class Staging {
 
 /** Numbers come as doubles, which hold every offset and time and are cheap to write; the bytes are known to be UTF-8. */
 const stagedItems =
-  'staged._partition, CAST(staged._offset AS BIGINT) AS _offset, CAST(staged._ms AS BIGINT) AS _ms, decode(staged.raw) AS raw, staged.id'
+  'staged._log_partition, CAST(staged._offset AS BIGINT) AS _offset, CAST(staged._ms AS BIGINT) AS _ms, decode(staged.raw) AS raw, staged.id'
 
 const placeText = ({ partition, record }: PlacedRecord) => `${partition}/${record.offset}`
 

@@ -38,7 +38,7 @@ export function fromNext(
   for (const [partition, { from, to }] of ranges) {
     const offset = next.get(partition) ?? 0
     if (offset > from) whole = false
-    if (offset < to) conditions.push(`(_partition = ${partition} AND _offset >= ${offset})`)
+    if (offset < to) conditions.push(`(_log_partition = ${partition} AND _offset >= ${offset})`)
   }
   if (whole) return 'true'
   return conditions.length === 0 ? 'false' : `(${conditions.join(' OR ')})`
@@ -49,5 +49,5 @@ export function inRanges(
   ranges: readonly { readonly partition: number; readonly range: OffsetRange }[],
 ): string {
   if (ranges.length === 0) return 'false'
-  return `(${ranges.map(({ partition, range }) => `(_partition = ${partition} AND _offset >= ${range.from} AND _offset < ${range.to})`).join(' OR ')})`
+  return `(${ranges.map(({ partition, range }) => `(_log_partition = ${partition} AND _offset >= ${range.from} AND _offset < ${range.to})`).join(' OR ')})`
 }

@@ -69,7 +69,8 @@ export class TableRows {
   get frozen(): string | undefined {
     if (this.#frozen === undefined || this.#rows.frozen === 0) return undefined
     const below = [...this.#frozen].map(
-      ([partition, offset]) => `(parsed._partition = ${partition} AND parsed._offset < ${offset})`,
+      ([partition, offset]) =>
+        `(parsed._log_partition = ${partition} AND parsed._offset < ${offset})`,
     )
     return `(${this.#select(this.#committed, `(${below.join(' OR ')})`)})`
   }
@@ -135,7 +136,7 @@ export class TableRows {
   async holds(connection: DuckDBConnection, partition: number, offset: number): Promise<boolean> {
     const [row] = await queryRows(
       connection,
-      `SELECT count(*)::INTEGER AS n FROM ${this.shared.view} AS parsed WHERE ${this.#condition(this.#committed)} AND _partition = ${partition} AND _offset = ${offset}`,
+      `SELECT count(*)::INTEGER AS n FROM ${this.shared.view} AS parsed WHERE ${this.#condition(this.#committed)} AND _log_partition = ${partition} AND _offset = ${offset}`,
     )
     return row?.['n'] !== 0
   }
@@ -145,7 +146,7 @@ export class TableRows {
       .filter(([, offset]) => offset > 0)
       .map(
         ([partition, offset]) =>
-          `(parsed._offset >= ${offset} OR parsed._partition <> ${partition})`,
+          `(parsed._offset >= ${offset} OR parsed._log_partition <> ${partition})`,
       )
     return [hasBit('parsed.t', this.index), ...from].join(' AND ')
   }

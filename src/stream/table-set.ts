@@ -98,7 +98,7 @@ export class TableSet {
           offsets === undefined ? {} : { [offsetsProperty]: offsets },
         ))
       const columns = withFormer(table, lake.columns)
-      await lake.evolve(columns, table.renamed)
+      await lake.evolve(columns, renamedOf(table))
       await noteRules(lake, definition, table)
       const next = new Map<number, number>()
       const shared = topics.get(table.topic) ?? this.#sharedRows(definition, table.topic)
@@ -134,7 +134,7 @@ export class TableSet {
       const lake = await openDurableTable(this.#location(definition.namespace, table.name))
       if (lake === undefined) continue
       try {
-        lake.requireEvolution(withFormer(table, lake.columns), table.renamed)
+        lake.requireEvolution(withFormer(table, lake.columns), renamedOf(table))
       } catch (error) {
         throw refusedEvolution(error, definition, table)
       }
@@ -194,13 +194,18 @@ export class TableSet {
   }
 }
 
+/** Old names by new ones. `_partition`, as tables once had it, is the name of a column that Iceberg adds to every table: Spark refuses to read both. */
+function renamedOf(table: TableDefinition): Readonly<Record<string, string>> {
+  return { _log_partition: '_partition', ...table.renamed }
+}
+
 /** A column that the definition no longer declares stays, NULL in new rows: an edit of the file must not hide what was kept. Unless the file says so, or gives it another name. */
 function withFormer(table: TableDefinition, existing: readonly Column[]): readonly Column[] {
   const declared = table.columns
   const gone = [
     ...declared.map((column) => column.name),
     ...(table.dropped ?? []),
-    ...Object.values(table.renamed ?? {}),
+    ...Object.values(renamedOf(table)),
   ]
   const names = new Set(gone.map((name) => name.toLowerCase()))
   const former = existing.filter((column) => !names.has(column.name.toLowerCase()))

@@ -233,7 +233,7 @@ async function expectWhole(data: string, before: Before, sent: number): Promise<
     }
     // A new event gets an offset that no row has.
     const [last] = await ask(
-      'SELECT max(_offset)::BIGINT AS n FROM (FROM "default".everything UNION ALL BY NAME SELECT "partition" AS _partition, "offset" AS _offset FROM questlog.dead_letters) WHERE _partition = 0',
+      'SELECT max(_offset)::BIGINT AS n FROM (FROM "default".everything UNION ALL BY NAME SELECT "partition" AS _log_partition, "offset" AS _offset FROM questlog.dead_letters) WHERE _log_partition = 0',
     )
     const appended = await log.append('events', null, [
       { key: null, value: Buffer.from('{"event_type":"guild"}'), headers: [] },

@@ -4,6 +4,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs'
@@ -13,16 +14,19 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { exportRows, removeDrafts, type ExportRequest } from '../../src/app/export.ts'
 import { exportPath } from '../../src/app/export-root.ts'
 import { realClock } from '../../src/core/clock.ts'
+import { Exclusive } from '../../src/core/exclusive.ts'
 import { realFiles } from '../../src/core/files.ts'
 import type { CopyRequest } from '../../src/sql/engine.ts'
 
 let data: string
 /** Called between the files of an export: what a reader sees then. */
 let during: () => void
+let turn: Exclusive<null>
 
 beforeEach(() => {
   data = mkdtempSync(join(tmpdir(), 'questlog-export-'))
   during = () => {}
+  turn = new Exclusive(null)
 })
 afterEach(() => rmSync(data, { recursive: true }))
 
@@ -44,7 +48,7 @@ const engine = {
 function run(sql: string, more: Partial<ExportRequest> = {}) {
   const request = { sql, path: '/tmp/purchases', mode: 'error', partitionBy: [], ...more } as const
   const signal = new AbortController().signal
-  return exportRows(request, { files: realFiles, clock: realClock, data, engine, signal })
+  return exportRows(request, { files: realFiles, clock: realClock, data, engine, signal, turn })
 }
 
 /** What a reader of the folder finds: names, and all bytes of the part files. */
@@ -130,4 +134,29 @@ test('an export never lands outside of its root, nor under a name that readers s
   expect(() => exportPath('/d', '/tmp/.versions')).toThrow('readers skip')
   mkdirSync(join(data, 'exports', 'tmp', 'purchases'), { recursive: true })
   await expect(run('x', { mode: 'overwrite' })).rejects.toMatchObject({ code: 'EXPORT_EXISTS' })
+})
+
+test('of exports to one path at once each does what it says, as if one came after the other', async () => {
+  await Promise.all([run('abc', { mode: 'append' }), run('de', { mode: 'append' })])
+  expect(read().rows.toSorted()).toEqual(['abc', 'de'])
+  await Promise.all(['f', 'g', 'h'].map((sql) => run(sql, { mode: 'overwrite' })))
+  expect(read().rows).toHaveLength(1)
+  const tries = ['i', 'j'].map((sql) => run(sql, { path: '/new' }))
+  const outcomes = await Promise.allSettled(tries)
+  expect(outcomes.map(({ status }) => status).toSorted()).toEqual(['fulfilled', 'rejected'])
+})
+
+test('an export is not put into another one, nor where a link of somebody leads', async () => {
+  await run('abc')
+  const refused = { code: 'EXPORT_EXISTS' }
+  await expect(run('de', { path: '/tmp/purchases/2026' })).rejects.toMatchObject(refused)
+  expect(read().rows).toEqual(['abc'])
+  const elsewhere = join(data, 'elsewhere')
+  mkdirSync(elsewhere)
+  symlinkSync(elsewhere, join(data, 'exports', 'mine'))
+  for (const path of ['/mine', '/mine/purchases'])
+    for (const mode of ['overwrite', 'append'] as const)
+      await expect(run('de', { path, mode })).rejects.toMatchObject(refused)
+  expect(readdirSync(elsewhere)).toEqual([])
+  await expect(run('de', { path: '/' })).rejects.toMatchObject({ code: 'USAGE' })
 })

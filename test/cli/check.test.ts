@@ -17,7 +17,7 @@ test('the starter is a definition that check describes', async () => {
   expect(path).toBe(join(folder, 'game', 'questlog.config.ts'))
   const { lines } = await checkDefinition(path)
   const common = 'raw_event, timestamp, Accept, Host, User-Agent, event_type'
-  const own = 'event_id, _partition int, _offset long, _timestamp timestamptz'
+  const own = 'event_id, _log_partition int, _offset long, _timestamp timestamptz'
   expect(lines).toEqual([
     'topic events: 1 partition',
     '',

@@ -70,7 +70,10 @@ async function rowsOf(
   topic: string,
   from: number,
 ): Promise<FoundRow[]> {
-  const rows = await ask(instance, `select n, _partition, _offset from ${table} where n >= ${from}`)
+  const rows = await ask(
+    instance,
+    `select n, _log_partition, _offset from ${table} where n >= ${from}`,
+  )
   return rows.map(([n, partition, offset]) => ({
     n: Number(n),
     place: `${topic}/${String(partition)}/${String(offset)}`,

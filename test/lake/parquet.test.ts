@@ -54,7 +54,7 @@ const everyType: readonly (readonly [string, ColumnType, string, string])[] = [
 
 const typedColumns: readonly Column[] = [
   ...everyType.map(([name, type]) => ({ name, type })),
-  { name: '_partition', type: { kind: 'int' } },
+  { name: '_log_partition', type: { kind: 'int' } },
   { name: '_offset', type: { kind: 'long' } },
   { name: '_timestamp', type: { kind: 'timestamptz' } },
 ]
@@ -134,7 +134,7 @@ describe('data files', () => {
     await using lake = await createLake()
     await lake.connection.run("SET TimeZone = 'Pacific/Auckland'")
     const table = await createTable(lake.at(), plainColumns, {})
-    const select = `SELECT 'h' AS "Host", i % 2 AS _partition, 100 - i AS _offset,
+    const select = `SELECT 'h' AS "Host", i % 2 AS _log_partition, 100 - i AS _offset,
       TIMESTAMPTZ '2026-11-20 23:59:59.999999+00' + INTERVAL (i // 3) MICROSECOND AS _timestamp FROM range(6) r(i)`
     const files = await writeRows(lake, table, select, 'b 1/x')
     expect(files.map((file) => [file.day, file.recordCount])).toEqual([
@@ -149,7 +149,7 @@ describe('data files', () => {
         file: await asyncBufferFromFile(file.path),
         compressors,
       })
-      const keys = rows.map((row) => [row['_partition'], row['_offset']])
+      const keys = rows.map((row) => [row['_log_partition'], row['_offset']])
       expect(keys).toEqual(
         keys.toSorted((a, b) => Number(a[0]) - Number(b[0]) || Number(a[1]) - Number(b[1])),
       )
@@ -230,7 +230,7 @@ describe('metrics', () => {
     await using lake = await createLake()
     const table = await createTable(lake.at(), plainColumns, {})
     const boundsOf = async (highest: string, length: number) => {
-      const select = `SELECT repeat(chr(i::INTEGER), ${length}) AS "Host", 0 AS _partition, i AS _offset,
+      const select = `SELECT repeat(chr(i::INTEGER), ${length}) AS "Host", 0 AS _log_partition, i AS _offset,
         TIMESTAMPTZ '2026-11-21 10:00:00+00' AS _timestamp FROM (VALUES (97), (unicode('${highest}'))) r(i)`
       const [file] = await writeRows(lake, table, select, 'a')
       return [

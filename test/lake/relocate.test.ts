@@ -92,7 +92,7 @@ test('whatever was committed, a relocated table holds the same rows for us and f
             await commitRows(lake, table, rows, commit)
             rows += commit
           } else {
-            const select = `SELECT 'h' AS "Host", 0 AS _partition, i AS _offset FROM range(${rows}, ${rows + commit}) r(i)`
+            const select = `SELECT 'h' AS "Host", 0 AS _log_partition, i AS _offset FROM range(${rows}, ${rows + commit}) r(i)`
             const files = await writeRows(lake, table, select, `b${index}`)
             await table.commit({ batchId: `b${index}`, files })
             rows += commit

@@ -72,7 +72,7 @@ export async function createLake(prefix?: string): Promise<LakeWithDuckdb> {
 /** The columns of most tests: one of the user's and questlog's own. */
 export const plainColumns: readonly Column[] = [
   { name: 'Host', type: { kind: 'string' } },
-  { name: '_partition', type: { kind: 'int' } },
+  { name: '_log_partition', type: { kind: 'int' } },
   { name: '_offset', type: { kind: 'long' } },
   { name: '_timestamp', type: { kind: 'timestamptz' } },
 ]
@@ -100,7 +100,7 @@ export async function writeRows(
 
 /** `count` rows of `plainColumns` from offset `first`, all on one day. */
 export function plainRows(first: number, count: number): string {
-  return `SELECT 'user' || (i % 3) || '.example' AS "Host", 0 AS _partition, i AS _offset,
+  return `SELECT 'user' || (i % 3) || '.example' AS "Host", 0 AS _log_partition, i AS _offset,
     TIMESTAMPTZ '2026-11-21 10:00:00+00' + INTERVAL (i) MILLISECOND AS _timestamp
     FROM range(${first}, ${first + count}) r(i)`
 }

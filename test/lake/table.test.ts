@@ -291,7 +291,7 @@ describe('evolution of a table', () => {
     const bytes = await readFile(old?.path ?? '')
     const wider: Column[] = plainColumns
       .map((column) =>
-        column.name === '_partition' ? { ...column, type: { kind: 'long' } as const } : column,
+        column.name === '_log_partition' ? { ...column, type: { kind: 'long' } as const } : column,
       )
       .toSpliced(1, 0, { name: 'description', type: { kind: 'string' }, doc: 'of a knife' })
     await table.evolve(wider)
@@ -300,7 +300,7 @@ describe('evolution of a table', () => {
     const select = `SELECT *, 'very sharp knife' AS description FROM (${plainRows(3, 2)})`
     await table.commit({ batchId: 'b', files: await writeRows(lake, table, select, 'b') })
     const rows = await scanRows(lake, table, 'ORDER BY _offset')
-    expect(rows.map((row) => [row['_offset'], row['description'], row['_partition']])).toEqual([
+    expect(rows.map((row) => [row['_offset'], row['description'], row['_log_partition']])).toEqual([
       ['0', null, '0'],
       ['1', null, '0'],
       ['2', null, '0'],

@@ -55,7 +55,7 @@ describe('every default is filled in', () => {
   test('of a table, with its columns in order', () => {
     const { tables } = compiled({ events: { hit: {} }, tables: { hits: { from: 'hit' } } })
     expect(tables[0]?.columns.map(({ name }) => name)).toEqual(
-      'raw_event timestamp Accept Host User-Agent event_type event_id _partition _offset _timestamp'.split(
+      'raw_event timestamp Accept Host User-Agent event_type event_id _log_partition _offset _timestamp'.split(
         ' ',
       ),
     )

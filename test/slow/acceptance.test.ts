@@ -176,7 +176,7 @@ describe('on a fresh clone', () => {
     const first = Math.min(...answered.keys())
     const rows = (
       await checkout.csv(
-        `select json_extract_string(raw_event, '$.number') as number, 'events/' || _partition || '/' || _offset as place from sword_purchases where cast(json_extract_string(raw_event, '$.number') as bigint) >= ${Math.floor(first / 1_000_000) * 1_000_000}`,
+        `select json_extract_string(raw_event, '$.number') as number, 'events/' || _log_partition || '/' || _offset as place from sword_purchases where cast(json_extract_string(raw_event, '$.number') as bigint) >= ${Math.floor(first / 1_000_000) * 1_000_000}`,
       )
     )
       .trim()
@@ -193,7 +193,7 @@ describe('on a fresh clone', () => {
     expect(total).toBeGreaterThanOrEqual(answeredInAll)
     expect(total).toBeLessThanOrEqual(sentInAll)
     expect(
-      await checkout.ask('select count(distinct (_partition, _offset)) from sword_purchases'),
+      await checkout.ask('select count(distinct (_log_partition, _offset)) from sword_purchases'),
     ).toBe(String(total))
     const [topic] = (await checkout.status()).topics
     expect(topic).toMatchObject({

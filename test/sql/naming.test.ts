@@ -15,7 +15,7 @@ const purchaseColumns = [
   'user-agent',
   'event_type',
   'damage',
-  '_partition',
+  '_log_partition',
   '_offset',
   '_timestamp',
 ]

@@ -63,7 +63,7 @@ CREATE SCHEMA "default"; CREATE SCHEMA questlog; CREATE SCHEMA _fresh; CREATE SC
 CREATE TABLE _fresh.sword_purchases_1 AS SELECT
   '{}' AS raw_event, '2026-11-21 17:53:16.123' AS "timestamp", '*/*' AS "Accept",
   'user' || (i % 2 + 1) || '.com' AS "Host", 'ab/2.3' AS "User-Agent", 'purchase_sword' AS event_type,
-  i::INTEGER AS damage, 0 AS _partition, i AS _offset, make_timestamptz(1795283596123000 + i) AS _timestamp
+  i::INTEGER AS damage, 0 AS _log_partition, i AS _offset, make_timestamptz(1795283596123000 + i) AS _timestamp
 FROM range(20) AS t(i);
 CREATE VIEW "default".sword_purchases AS SELECT * FROM _fresh.sword_purchases_1;
 CREATE VIEW _counts.sword_purchases AS SELECT 20::BIGINT AS n;

@@ -125,7 +125,7 @@ test('records of several partitions are each in their table once, through crashe
   await world.start(many)
   for (let n = 0; n < 60; n++) await world.append([{ event_type: 'join_guild', n }])
   const rows = await world.query(
-    'SELECT count(*)::INTEGER AS n, count(DISTINCT _partition)::INTEGER AS p FROM "default".join_guilds',
+    'SELECT count(*)::INTEGER AS n, count(DISTINCT _log_partition)::INTEGER AS p FROM "default".join_guilds',
   )
   expect(rows[0]).toEqual({ n: 60, p: 3 })
   await expectEachOnce(world)

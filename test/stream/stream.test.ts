@@ -48,7 +48,7 @@ test('an event that was acknowledged is in its tables for the next statement', a
     'color',
     'damage',
     'event_id',
-    '_partition',
+    '_log_partition',
     '_offset',
     '_timestamp',
   ])
@@ -56,7 +56,7 @@ test('an event that was acknowledged is in its tables for the next statement', a
     Host: 'user1.comcast.com',
     color: 'red',
     event_id: 'events/0/0',
-    _partition: 0,
+    _log_partition: 0,
     _offset: '0',
   })
   expect(rows[0]?.['timestamp']).toMatch(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}$/)

@@ -34,7 +34,9 @@ test('partitions that a topic gets while it is read are read as well', async () 
       { key: null, value: Buffer.from(JSON.stringify(sword)), headers: [] },
     ])
   await rowsOf(world, 21)
-  const [row] = await world.query(`SELECT count(DISTINCT _partition)::INTEGER AS n FROM ${table}`)
+  const [row] = await world.query(
+    `SELECT count(DISTINCT _log_partition)::INTEGER AS n FROM ${table}`,
+  )
   expect(row).toEqual({ n: 4 })
   expect(await audit(world)).toContain('everything adds up')
   expect(await world.stream?.stop()).toEqual([])
