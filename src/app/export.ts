@@ -2,11 +2,12 @@ import { randomUUID } from 'node:crypto'
 import { dirname, join, relative } from 'node:path'
 import type { Clock } from '../core/clock.ts'
 import { QuestlogError } from '../core/errors.ts'
+import type { Exclusive } from '../core/exclusive.ts'
 import type { Files } from '../core/files.ts'
 import { listEntries, readLink, replaceLink } from '../core/folders.ts'
 import { removeFolder } from '../core/host.ts'
 import type { SqlEngine } from '../sql/engine.ts'
-import { exportPath, exportRoot } from './export-root.ts'
+import { exportPath, exportRoot, type ExportPath } from './export-root.ts'
 
 export type ExportMode = 'overwrite' | 'append' | 'error'
 
@@ -33,6 +34,8 @@ export interface ExportParts {
   readonly data: string
   readonly engine: Pick<SqlEngine, 'copy'>
   readonly signal: AbortSignal
+  /** Held while an export takes its place: the same for all exports of a data folder. */
+  readonly turn: Exclusive<null>
 }
 
 const draftsName = '.exports'
@@ -53,9 +56,8 @@ export async function exportRows(
 ): Promise<ExportResult> {
   const { files, data } = parts
   const target = exportPath(data, request.path)
-  const before = currentVersion(target.real, target.shown)
-  if (before !== null && request.mode === 'error')
-    throw new QuestlogError('EXPORT_EXISTS', `${target.shown} exists`, { path: target.shown })
+  if (target.shown === '/') throw new QuestlogError('USAGE', 'an export needs a path below /')
+  const before = versionFor(request, data, target)
   // DuckDB may write in the lake folder only; the same file system, so that a rename brings it here.
   const draft = join(data, 'lake', draftsName, randomUUID())
   await files.makeFolder(draft)
@@ -70,8 +72,12 @@ export async function exportRows(
     })
     const written = listFiles(draft)
     for (const name of written) await files.syncFile(join(draft, name))
-    if (before !== null && request.mode === 'append') await addTo(files, before, draft, written)
-    else await publish(parts, target.real, draft, before)
+    await parts.turn.run(async () => {
+      const replaced = versionFor(request, data, target) // another export may have come between
+      if (replaced !== null && request.mode === 'append')
+        await addTo(files, replaced, draft, written)
+      else await publish(parts, target.real, draft, replaced)
+    })
     return { rows, folder: target.real, files: written }
   } finally {
     removeFolder(draft)
@@ -92,17 +98,24 @@ function partName({ mode, partitionBy }: ExportRequest, before: string | null): 
   return kept ?? `part-00000-${randomUUID()}-c000`
 }
 
-/** The version that a path leads to, null when there is none. */
-function currentVersion(path: string, shown: string): string | null {
-  const link = readLink(path)
+/** The version that a request is to replace or to add to, null when there is none. EXPORT_EXISTS when it may not. */
+function versionFor({ mode }: ExportRequest, data: string, target: ExportPath): string | null {
+  const root = exportRoot(data)
+  const { shown, real } = target
+  for (let above = dirname(real); above !== root; above = dirname(above))
+    if (typeof readLink(above) === 'string')
+      throw taken(shown, `${shown} would lie in another export, or where a link leads`)
+  const link = readLink(real)
   if (link === null) return null
-  if (link !== undefined) return join(dirname(path), link)
-  throw new QuestlogError(
-    'EXPORT_EXISTS',
-    `${shown} holds other folders or files than an export`,
-    { path: shown },
-    { hint: 'choose another path' },
-  )
+  const version = link === undefined ? undefined : join(dirname(real), link)
+  if (version === undefined || dirname(version) !== join(root, versionsName))
+    throw taken(shown, `${shown} holds other folders or files than an export`)
+  if (mode === 'error') throw new QuestlogError('EXPORT_EXISTS', `${shown} exists`, { path: shown })
+  return version
+}
+
+function taken(path: string, message: string): QuestlogError {
+  return new QuestlogError('EXPORT_EXISTS', message, { path }, { hint: 'choose another path' })
 }
 
 /** Removes what a process that ended in the middle of exports has left. Before the first export of this one. */

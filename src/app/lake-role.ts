@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import type { DuckDBInstance } from '@duckdb/node-api'
 import { openDuckdb, type DuckDBConnection } from '../core/duckdb.ts'
+import { Exclusive } from '../core/exclusive.ts'
 import type { Metric } from '../core/metrics.ts'
 import { createSqlEngine, type SqlEngine } from '../sql/engine.ts'
 import { IcebergCatalog } from '../sql/iceberg-catalog.ts'
@@ -63,6 +64,7 @@ export async function startLake(options: RoleOptions): Promise<LakeRole> {
     settings,
     openDuckdb: () => openMergingDuckdb(settings, data),
   })
+  const turn = new Exclusive<null>(null)
   stream.start()
   maintenance.start()
   return {
@@ -75,11 +77,19 @@ export async function startLake(options: RoleOptions): Promise<LakeRole> {
       ]),
     // The engine ends what still runs when the server closes.
     exportRows: (request) =>
-      exportRows(request, { files, clock, data, engine, signal: new AbortController().signal }),
+      exportRows(request, {
+        files,
+        clock,
+        data,
+        engine,
+        signal: new AbortController().signal,
+        turn,
+      }),
     maintainTable: (work) => maintenance.do(work),
     async stop() {
       await maintenance.stop()
       await server.close()
+      await turn.run(async () => {}) // an export that is taking its place
       return whatIsKept(join(data, 'lake'), stream, await stream.stop())
     },
   }
