@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { crc32c } from '@node-rs/crc32'
 import { QuestlogError, systemErrorCode } from '../core/errors.ts'
 import type { Files } from '../core/files.ts'
@@ -32,6 +33,9 @@ export interface FetchSource {
 
 /** Read beyond what was asked for: the index entry to start at lies less than 4 KiB before the batch. */
 const slackBytes = 8 * 1024
+
+/** So many batches are looked at in one turn of the event loop: megabytes of small ones would hold up the answers to games. */
+const batchesPerTurn = 4_096
 
 const nothing: FetchedBatches = { bytes: Buffer.alloc(0), aborted: [] }
 
@@ -121,7 +125,7 @@ export class PartitionFetch implements PartitionView {
     for (;;) {
       const readBytes = Math.min(length, index.endPosition - from.position)
       const bytes = await file.read(from.position, readBytes, wanted.allocate?.(readBytes))
-      const selection = select(bytes, from, wanted)
+      const selection = await select(bytes, from, wanted)
       if (selection.kind === 'nothing') return undefined
       if (selection.kind === 'bad') throw this.#damaged(path, selection.from)
       if (selection.kind === 'found') return this.#checked(segment, bytes, from, selection)
@@ -133,14 +137,14 @@ export class PartitionFetch implements PartitionView {
   }
 
   /** What is active was checked when it came, and is still in memory; what is sealed is checked when it is read. */
-  #checked(
+  async #checked(
     { index, path }: OpenSegment,
     bytes: Buffer,
     from: Place,
     { start, end, nextOffset }: Extract<Selection, { kind: 'found' }>,
-  ): { bytes: Buffer; nextOffset: number } {
+  ): Promise<{ bytes: Buffer; nextOffset: number }> {
     const goodEnd =
-      index === this.#source.partition.activeIndex ? end : endOfGood(bytes, start, end)
+      index === this.#source.partition.activeIndex ? end : await endOfGood(bytes, start, end)
     if (goodEnd === start)
       throw this.#damaged(path, {
         offset: readInt64(bytes, start),
@@ -267,11 +271,12 @@ export class PartitionFetch implements PartitionView {
 }
 
 /** Walks over the heads of batches, from a boundary to those that are wanted. */
-function select(bytes: Buffer, from: Place, wanted: Wanted): Selection {
+async function select(bytes: Buffer, from: Place, wanted: Wanted): Promise<Selection> {
   let at = 0
   let { offset } = from
   let start = -1
-  while (offset < wanted.limit) {
+  for (let seen = 1; offset < wanted.limit; seen++) {
+    if (seen % batchesPerTurn === 0) await nextTurn()
     const head = headAt(bytes, at, offset)
     if (start === -1) {
       const place = { offset, position: from.position + at }
@@ -303,9 +308,10 @@ function headAt(bytes: Buffer, at: number, offset: number) {
 }
 
 /** End of the batches that are as they were written, by their CRC. */
-function endOfGood(bytes: Buffer, start: number, end: number): number {
+async function endOfGood(bytes: Buffer, start: number, end: number): Promise<number> {
   let at = start
-  while (at < end) {
+  for (let seen = 1; at < end; seen++) {
+    if (seen % batchesPerTurn === 0) await nextTurn()
     const next = at + (batchBytesAt(bytes, at) ?? 0)
     if (crc32c(bytes.subarray(at + 21, next)) !== bytes.readUInt32BE(at + 17)) return at
     at = next
