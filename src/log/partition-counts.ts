@@ -58,8 +58,11 @@ async function countInSegment(
 ): Promise<number> {
   const path = segmentPath(folder, baseOffset)
   const byProducer = new Map<number, AbortedEntry[]>()
-  for (const entry of aborted.entries)
-    byProducer.set(entry.producerId, [...(byProducer.get(entry.producerId) ?? []), entry])
+  for (const entry of aborted.entries) {
+    const own = byProducer.get(entry.producerId)
+    if (own === undefined) byProducer.set(entry.producerId, [entry])
+    else own.push(entry)
+  }
   const file = await files.openRead(path)
   let count = 0
   try {
