@@ -135,13 +135,14 @@ class DuckdbEngine implements SqlEngine {
       await running.end()
       throw this.#count(error)
     })
-    const connection = await this.#pool.take()
+    let connection: SqlConnection | undefined
     try {
+      connection = await this.#pool.take()
       return await this.#copy(request, connection, running.signal)
     } catch (error) {
       throw this.#count(error)
     } finally {
-      this.#pool.drop(connection)
+      if (connection !== undefined) this.#pool.drop(connection)
       leave()
       await running.end()
     }

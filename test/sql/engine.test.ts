@@ -484,3 +484,17 @@ async function openSecond(bench: Bench, lakeFolder: string): Promise<void> {
 function metric(engine: Bench['engine'], name: string): number | undefined {
   return engine.metrics().find((one) => one.name === name)?.values[0]?.value
 }
+
+test('rows are not written into folders that readers would skip', async () => {
+  const { engine, lakeFolder } = await start()
+  const copy = (name: string) =>
+    engine.copy({
+      sql: `select 1 as n, 2 as "${name}"`,
+      folder: lakeFolder,
+      fileName: 'part-0',
+      partitionBy: [name],
+      signal: new AbortController().signal,
+    })
+  expect((await failure(copy('.k'))).code).toBe('SQL_INVALID')
+  expect(await copy('_k')).toBe(1)
+})
