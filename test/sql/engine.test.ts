@@ -1,3 +1,5 @@
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { QuestlogError } from '../../src/core/errors.ts'
 import type { SqlEvent } from '../../src/sql/engine.ts'
@@ -487,10 +489,12 @@ function metric(engine: Bench['engine'], name: string): number | undefined {
 
 test('rows are not written into folders that readers would skip', async () => {
   const { engine, lakeFolder } = await start()
+  const folder = join(lakeFolder, 'draft')
+  mkdirSync(folder)
   const copy = (name: string) =>
     engine.copy({
       sql: `select 1 as n, 2 as "${name}"`,
-      folder: lakeFolder,
+      folder,
       fileName: 'part-0',
       partitionBy: [name],
       signal: new AbortController().signal,
