@@ -73,7 +73,7 @@ function findCoordinatorHandler(parts: GroupParts): Handler<'findCoordinator'> {
   }
 }
 
-/** DescribeGroups v0-5. A group that does not exist is answered as `Dead`, without an error. What members say and get is shown when the group is stable. */
+/** DescribeGroups v0-5, each group once. One that does not exist is answered as `Dead`, without an error. What members say and get is shown when the group is stable. */
 function describeGroupsHandler(coordinator: GroupCoordinator): Handler<'describeGroups'> {
   return {
     api: 'describeGroups',
@@ -81,7 +81,7 @@ function describeGroupsHandler(coordinator: GroupCoordinator): Handler<'describe
     maxVersion: 5,
     async handle({ groups, includeAuthorizedOperations }) {
       return {
-        groups: groups.map((groupId) => ({
+        groups: [...new Set(groups)].map((groupId) => ({
           errorCode: kafkaErrors.none,
           groupId,
           ...describe(coordinator.group(groupId)),

@@ -109,6 +109,18 @@ export class GroupStore {
     })
   }
 
+  /** Partitions of which a group has a committed offset, or will have one when a transaction commits; in order. */
+  partitionsOf(groupId: string): TopicPartition[] {
+    const slots = new Set([
+      ...(this.#offsets.get(groupId)?.keys() ?? []),
+      ...(this.#staged.get(groupId)?.keys() ?? []),
+    ])
+    return [...slots]
+      .map(partitionOf)
+      .filter((at) => this.committed(groupId, at) !== undefined || this.isStaged(groupId, at))
+      .toSorted((one, other) => one.partition - other.partition)
+  }
+
   /** Whether anything of the group is kept or on the way besides its record. */
   hasOffsets(groupId: string): boolean {
     return this.#offsets.has(groupId) || this.#staged.has(groupId)

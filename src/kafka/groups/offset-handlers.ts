@@ -34,14 +34,14 @@ type TopicsAsked = readonly {
 /**
  * OffsetFetch v1-9: -1 where nothing was committed, also for topics and groups that do not exist.
  * - v2 and newer: null topics asks for all of the group; v7 `requireStable` answers UNSTABLE_OFFSET_COMMIT where a transaction has not
- *   ended (KIP-447); v8 several groups (KIP-709); v9 member epochs, of the newer protocol, are ignored.
+ *   ended (KIP-447); v8 several groups, each once (KIP-709); v9 member epochs, of the newer protocol, are ignored.
  */
 export function offsetFetchHandler(
   coordinator: GroupCoordinator,
   topics: TopicSource,
 ): Handler<'offsetFetch'> {
-  const fetch = (groupId: string, asked: TopicsAsked | null, requireStable: boolean) =>
-    (asked ?? allTopics(coordinator, topics, groupId)).map(({ name, partitionIndexes }) => ({
+  const fetch = (groupId: string, asked: TopicsAsked, requireStable: boolean) =>
+    asked.map(({ name, partitionIndexes }) => ({
       name,
       partitions: partitionIndexes.map((partitionIndex) => {
         const topicId = topics.topic(name)?.id
@@ -65,11 +65,16 @@ export function offsetFetchHandler(
     maxVersion: 9,
     async handle(request, { apiVersion }) {
       const { groupId, groups, requireStable } = request
-      if (apiVersion < 8) return { topics: fetch(groupId, request.topics, requireStable) }
+      const names = new Map(topics.topics().map(({ id, name }) => [id, name]))
+      const fetchAll = (id: string, asked: TopicsAsked | null) =>
+        fetch(id, asked ?? allTopics(coordinator, names, id), requireStable)
+      if (apiVersion < 8) return { topics: fetchAll(groupId, request.topics) }
+      const seen = new Set<string>()
+      const once = groups.filter((asked) => seen.size < seen.add(asked.groupId).size)
       return {
-        groups: groups.map((asked) => ({
+        groups: once.map((asked) => ({
           groupId: asked.groupId,
-          topics: fetch(asked.groupId, asked.topics, requireStable),
+          topics: fetchAll(asked.groupId, asked.topics),
           errorCode: kafkaErrors.none,
         })),
       }
@@ -77,22 +82,21 @@ export function offsetFetchHandler(
   }
 }
 
-/** What a group has offsets of, those that a transaction will set included. */
+/** What a group has offsets of, those that a transaction will set included. Costs what the group has, not what the log has: a request may name thousands of groups. */
 function allTopics(
-  coordinator: GroupCoordinator,
-  topics: TopicSource,
+  { store }: GroupCoordinator,
+  names: ReadonlyMap<string, string>,
   groupId: string,
 ): TopicsAsked {
-  return topics.topics().flatMap(({ id, name, partitions }) => {
-    const partitionIndexes = Array.from({ length: partitions }, (_, index) => index).filter(
-      (partition) => {
-        const at = { topicId: id, partition }
-        const { store } = coordinator
-        return store.committed(groupId, at) !== undefined || store.isStaged(groupId, at)
-      },
-    )
-    return partitionIndexes.length === 0 ? [] : [{ name, partitionIndexes }]
-  })
+  const asked = new Map<string, number[]>()
+  for (const { topicId, partition } of store.partitionsOf(groupId)) {
+    const name = names.get(topicId)
+    if (name === undefined) continue
+    const partitionIndexes = asked.get(name)
+    if (partitionIndexes === undefined) asked.set(name, [partition])
+    else partitionIndexes.push(partition)
+  }
+  return [...asked].map(([name, partitionIndexes]) => ({ name, partitionIndexes }))
 }
 
 /** OffsetDelete v0 (KIP-496): forgets offsets of topics that no member reads. Members of another protocol than `consumer` could read any. */

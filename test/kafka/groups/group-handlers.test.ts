@@ -97,3 +97,16 @@ test('the metrics count groups by state, and members', async () => {
     questlog_broker_group_members: [{ value: 1 }],
   })
 })
+
+test('a request that names a group thousands of times is told of it once', async () => {
+  const { client } = await withGroups()
+  const names = Array.from({ length: 9_000 }, () => 'busy')
+  const described = await client.call('describeGroups', { groups: [...names, 'simple'] })
+  expect(described.groups.map(({ groupId }) => groupId)).toEqual(['busy', 'simple'])
+  const asked = ['simple', ...names].map((groupId) => ({ groupId, topics: null }))
+  const { groups } = await client.call('offsetFetch', { groups: asked })
+  expect(groups.map(({ groupId, topics }) => [groupId, topics.length])).toEqual([
+    ['simple', 1],
+    ['busy', 0],
+  ])
+})
