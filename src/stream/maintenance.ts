@@ -126,6 +126,8 @@ export class Maintenance {
    */
   do(wanted: TableWork): Promise<TableWorkDone> {
     return this.#turn.run(async () => {
+      if (this.#stopped.signal.aborted)
+        throw new QuestlogError('SHUTTING_DOWN', 'questlog is stopping')
       const state = this.#find(wanted)
       const { lake } = state.table
       const filesBefore = (await lake.liveFiles()).length

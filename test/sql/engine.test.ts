@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { QuestlogError } from '../../src/core/errors.ts'
@@ -501,4 +501,18 @@ test('rows are not written into folders that readers would skip', async () => {
     })
   expect((await failure(copy('.k'))).code).toBe('SQL_INVALID')
   expect(await copy('_k')).toBe(1)
+})
+
+test('two columns of one name are written as two', async () => {
+  const { engine, lakeFolder, writer } = await start()
+  const folder = join(lakeFolder, 'draft')
+  mkdirSync(folder)
+  const sql = 'select 1 as a, 2 as a, 3 as "A", \'\' as k'
+  const signal = new AbortController().signal
+  await engine.copy({ sql, folder, fileName: 'part-0', partitionBy: [], signal })
+  const written = `SELECT * FROM '${join(folder, 'part-0.snappy.parquet')}'`
+  const rows = await writer.runAndReadAll(written)
+  expect(rows.getRowsJson()).toEqual([[1, 2, 3, '']])
+  await engine.copy({ sql, folder, fileName: 'part-0', partitionBy: ['k'], signal })
+  expect(readdirSync(folder)).toContain('k=__HIVE_DEFAULT_PARTITION__')
 })

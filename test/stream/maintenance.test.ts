@@ -140,3 +140,12 @@ test('a definition that changes in the middle of a merge leaves the table whole'
   expect(world.fatal).toBeUndefined()
   await expectEachOnce(world)
 })
+
+test('nothing is begun after the stop', async () => {
+  await using world = await World.open({ settings })
+  const stream = await world.start(definition)
+  const maintenance = maintain(world, stream)
+  await maintenance.stop()
+  const work = { namespace: 'default', name: 'events', work: 'compact' } as const
+  await expect(maintenance.do(work)).rejects.toMatchObject({ code: 'SHUTTING_DOWN' })
+})
