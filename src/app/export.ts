@@ -70,6 +70,7 @@ export async function exportRows(
       partitionBy: request.partitionBy,
       signal: parts.signal,
     })
+    await nameFolders(files, draft)
     const written = listFiles(draft)
     for (const name of written) await files.syncFile(join(draft, name))
     await parts.turn.run(async () => {
@@ -116,6 +117,25 @@ function versionFor({ mode }: ExportRequest, data: string, target: ExportPath): 
 
 function taken(path: string, message: string): QuestlogError {
   return new QuestlogError('EXPORT_EXISTS', message, { path }, { hint: 'choose another path' })
+}
+
+/** Gives folders `column=value` their names in Hive and Spark, which take %HH for one character of ASCII and every other character as it is. DuckDB writes them as in a URL. */
+async function nameFolders(files: Files, folder: string): Promise<void> {
+  for (const { name, isFolder } of listEntries(folder)) {
+    if (!isFolder) continue
+    await nameFolders(files, join(folder, name))
+    const named = name.split('=').map(decodeURIComponent).map(escapeForHive).join('=')
+    if (named !== name) await files.rename(join(folder, name), join(folder, named))
+  }
+}
+
+/** The characters that Hive's FileUtils.escapePathName escapes. */
+function escapeForHive(text: string): string {
+  // oxlint-disable-next-line no-control-regex -- they are among them
+  return text.replace(/[\u0001-\u001f"#%'*/:=?\\\u007f{[\]^]/g, (character) => {
+    const code = character.charCodeAt(0).toString(16).toUpperCase()
+    return `%${code.padStart(2, '0')}`
+  })
 }
 
 /** Removes what a process that ended in the middle of exports has left. Before the first export of this one. */

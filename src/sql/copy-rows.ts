@@ -36,11 +36,12 @@ export async function copyRows(
       `there is no column ${wanted} to partition by; there are ${names.join(', ')}`,
     )
   })
-  const columns = described.map(({ name, isText }) => {
-    const quoted = quoteName(name)
-    return isText && partitions.includes(quoted) ? `nullif(${quoted}, '') AS ${quoted}` : quoted
-  })
-  const rows = `SELECT ${columns.join(', ')} FROM (${sql}\n) AS rows(${names.map(quoteName).join(', ')})`
+  const texts = described.filter(({ isText }) => isText).map(({ name }) => quoteName(name))
+  const emptied = texts
+    .filter((name) => partitions.includes(name))
+    .map((name) => `nullif(${name}, '') AS ${name}`)
+  const columns = emptied.length === 0 ? '*' : `* REPLACE (${emptied.join(', ')})`
+  const rows = `SELECT ${columns} FROM (${sql}\n) AS rows(${names.map(quoteName).join(', ')})`
   const options = ['FORMAT parquet', 'COMPRESSION snappy']
   let path = join(target.folder, `${target.fileName}.snappy.parquet`)
   if (partitions.length > 0) {

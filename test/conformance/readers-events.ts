@@ -114,7 +114,7 @@ const names = [
   '',
   'NULL',
 ]
-export const clans = ['red', 'a=b/c', 'Ünïted 100%', 'two words']
+const clans = ['red', 'a=b/c', 'Ünïted 100%', '[two] words, 龍', '7']
 
 /** Events as lines of JSON: each column is null in some of them. Whole weights in quarters have sums without rounding in any order. */
 export function heroEvents(count: number, from: number, changed: boolean): string {

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { waitFor } from '../support/commands.ts'
 import { Instance, questlog } from '../support/instance.ts'
+import { parseResults, runScript, venvPython } from './clients.ts'
 import { definition, heroEvents, tables } from './readers-events.ts'
 import { differences, query, Readers, seenBySql, SparkWorker, type Seen } from './readers.ts'
 
@@ -46,6 +47,7 @@ describe('programs that read the tables', () => {
   const tableFolder = (table: string) => join(lakeFolder(), 'default', table)
   const exported = (path: string) => join(instance.data, 'exports/tmp', path)
   let sent = 0
+  let purchases = 0
 
   /** Sends heroes and purchases and waits until they are in committed files. */
   async function load(count: number, changed: boolean): Promise<void> {
@@ -60,9 +62,10 @@ describe('programs that read the tables', () => {
         await instance.send(`/purchase_a_sword${query}`, { headers: { Host: host } })
       }
       sent += count / 3
+      purchases += 10
       await waitFor('the tables are committed', 60_000, async () => {
         const rows = await committedRows()
-        return rows['heroes'] === sent && rows['sword_purchases'] === (sent / (count / 3)) * 10
+        return rows['heroes'] === sent && rows['sword_purchases'] === purchases
       })
     }
   }
@@ -139,6 +142,99 @@ describe('programs that read the tables', () => {
     test('Spark', async () => {
       const seen = await spark?.read('spark_export.py', exported('by_clan'))
       expect(differences(seen, expected['heroes'])).toEqual([])
+    })
+  })
+
+  test('PyIceberg prunes files, reads the past, and has tables of its own', async () => {
+    const results = await runScript(venvPython, 'pyiceberg_checks.py', [catalogUri()])
+    const own = { id: 1, title: 'a', tags: ['x'], extra: null }
+    expect(results).toEqual({
+      prunes: true,
+      'prunes-all': 0,
+      'one-place': [true, 10],
+      'by-name': [expect.any(Number), ['name']],
+      'history-grows': true,
+      'last-snapshot': 300,
+      append: 'ForbiddenError',
+      drop: 'ForbiddenError',
+      unknown: 'NoSuchTableError',
+      own: [
+        own,
+        { id: 2 ** 62 + 1, title: 'b', tags: [], extra: null },
+        { id: 4, title: 'd', tags: ['y'], extra: 9 },
+        { id: null, title: 'ü', tags: null, extra: null },
+      ],
+      'own-overwritten': 1,
+      'own-before': 3,
+      'own-columns': ['id', 'title', 'tags', 'extra', 'late'],
+      'own-names': ['yours'],
+      namespaces: ['default', 'questlog'],
+    })
+  })
+
+  test('Spark reads the past, merges files, is refused everything else, and has tables of its own', async () => {
+    const results = parseResults((await spark?.run('spark_checks.py', [])) ?? '')
+    const refused = expect.stringMatching(/filled by questlog's stream; others may only compact it/)
+    expect(results).toEqual({
+      tables: ['heroes', 'sword_purchases'],
+      strong: expect.any(Number),
+      max: expect.any(Number),
+      described: {
+        level: 'bigint',
+        scores: 'map<string,bigint>',
+        home: 'struct<town:string,at:struct<x:double,y:double>>',
+        seen: 'timestamp',
+      },
+      'history-grows': true,
+      insert: refused,
+      delete: refused,
+      'delete-all': refused,
+      alter: refused,
+      drop: refused,
+      compacted: [true, true, 300],
+      own: [
+        [1, 'a', 7],
+        [2 ** 63 - 1, 'ü', null],
+      ],
+      'own-copy': [
+        ['user1.comcast.com', 30],
+        ['user2.att.com', 30],
+      ],
+    })
+  })
+
+  test('after a merge by Spark the rows are the same, the stream goes on, and everything adds up', async () => {
+    const fields = tables['heroes'] ?? []
+    expect(
+      differences(await seenBySql(instance.data, 'heroes', fields), expected['heroes']),
+    ).toEqual([])
+    await load(30, true)
+    expect(await instance.audit()).toMatchObject({ code: 0 })
+    for (const [table, columns] of Object.entries(tables))
+      expected[table] = await seenBySql(instance.data, table, columns)
+    expect(expected['heroes']?.rows).toHaveLength(330)
+  })
+
+  describe('while questlog is stopped', () => {
+    beforeAll(async () => {
+      expect(await instance.down()).toMatchObject({ code: 0 })
+    })
+
+    describe.each(Object.keys(tables))('%s', (table) => {
+      test('PyIceberg', async () => {
+        const seen = await readers.read('pyiceberg_path.py', tableFolder(table))
+        expect(differences(seen, asPyIcebergReads(expected[table]))).toEqual([])
+      })
+
+      test('DuckDB', async () => {
+        const seen = await readers.read('duckdb_path.py', tableFolder(table))
+        expect(differences(seen, expected[table])).toEqual([])
+      })
+
+      test('Spark', async () => {
+        const seen = await spark?.read('spark_path.py', lakeFolder(), `default.${table}`)
+        expect(differences(seen, expected[table])).toEqual([])
+      })
     })
   })
 })
