@@ -46,6 +46,7 @@ export interface ManifestEntry {
   readonly data_file: {
     readonly content: number
     readonly file_path: string
+    readonly file_format: string
     readonly partition: Readonly<Record<string, unknown>>
     readonly record_count: bigint
     readonly file_size_in_bytes: bigint

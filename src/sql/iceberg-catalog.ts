@@ -8,6 +8,7 @@ import { listTables } from '../lake/catalog.ts'
 import { emptyMetadata, metadataOf, type CreateRequest } from '../lake/guest-metadata.ts'
 import { checkName, GuestTables } from '../lake/guest-tables.ts'
 import { pathOf } from '../lake/location.ts'
+import { isLive, readManifest } from '../lake/manifest.ts'
 import { readManifestList } from '../lake/manifest-list.ts'
 import { commitMetadata, readMetadata, type MetadataVersion } from '../lake/metadata-commit.ts'
 import {
@@ -19,6 +20,8 @@ import {
 import {
   currentSnapshot,
   decodeMetadata,
+  ownSpec,
+  type PartitionSpec,
   type Snapshot,
   type TableMetadata,
 } from '../lake/metadata.ts'
@@ -224,6 +227,24 @@ export class IcebergCatalog {
     const [rows, rowsBefore] = [await this.#countRows(snapshot), await this.#countRows(base)]
     if (rows !== rowsBefore)
       throw owned(table, `the snapshot has ${rows} rows, the current one ${rowsBefore}`)
+    await this.#requireReadable(table, snapshot, ownSpec(before))
+  }
+
+  /** SQL reads Parquet files below the table's folder, and nothing else: one other file, and the table could not be read any more. */
+  async #requireReadable(table: TableName, snapshot: Snapshot, spec: PartitionSpec): Promise<void> {
+    const { files, lakeFolder } = this.#options
+    const folder = `${join(lakeFolder, table.namespace, table.name)}/`
+    for (const manifest of await readManifestList(files, snapshot['manifest-list'])) {
+      if (manifest.partition_spec_id !== spec['spec-id'])
+        throw owned(table, `it has files of partition spec ${manifest.partition_spec_id}`)
+      const entries = await readManifest(files, manifest, spec)
+      for (const { data_file: file } of entries.filter(isLive))
+        if (
+          file.file_format.toUpperCase() !== 'PARQUET' ||
+          !resolve(pathOf(file.file_path)).startsWith(folder)
+        )
+          throw owned(table, `${file.file_path} is no Parquet file in the table's folder`)
+    }
   }
 
   async #countRows(snapshot: Snapshot): Promise<bigint | 'deleted'> {
