@@ -23,6 +23,8 @@ import { canBeTorn, findBatchAfter, loadIndex, scanSegment } from './segment.ts'
 import { SegmentIndex, type Place, type SegmentExtent } from './segment-index.ts'
 
 const copyChunkBytes = 4 * 1024 * 1024
+/** The times of files may be behind the clock, and as coarse as this. */
+const modifiedLateMs = 100
 
 export interface RecoveryOptions {
   readonly files: Files
@@ -160,18 +162,21 @@ async function openActive(
   return {
     active: { file, index },
     sealed,
-    lastTimestampMs: lastTimestamp(options, sealed, index),
+    lastTimestampMs: await lastTimestamp(options, sealed, index),
   }
 }
 
-/** The last time that the log gave. In a segment that producers have written to, the last record may have the time of a client, up to an hour ahead. */
-function lastTimestamp(
-  { clock }: RecoveryOptions,
+/** The last time that the log gave. The last record may have the time of a client instead, up to an hour ahead: it counts only as far as the file was written by then. */
+async function lastTimestamp(
+  { files, clock, folder }: RecoveryOptions,
   sealed: readonly SegmentExtent[],
-  { hasProducers, lastTimestampMs }: SegmentIndex,
-): number {
-  const last = hasProducers ? Math.min(lastTimestampMs, clock.nowMs()) : lastTimestampMs
-  return Math.max(0, last, sealed.at(-1)?.writtenAtMs ?? 0)
+  { baseOffset, lastTimestampMs }: SegmentIndex,
+): Promise<number> {
+  const sealedMs = Math.max(0, sealed.at(-1)?.writtenAtMs ?? 0)
+  if (lastTimestampMs <= clock.nowMs()) return Math.max(sealedMs, lastTimestampMs)
+  const modifiedMs = (await files.modifiedMs(segmentPath(folder, baseOffset))) ?? 0
+  const writtenMs = Math.max(clock.nowMs(), modifiedMs + modifiedLateMs)
+  return Math.max(sealedMs, Math.min(lastTimestampMs, writtenMs))
 }
 
 /** A scan does not tell when a segment was written: at the latest now, whatever time a client gave its records. */

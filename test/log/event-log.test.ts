@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { LogReader } from '../../src/log/reader.ts'
 import { SimulatedClock } from '../support/simulated-clock.ts'
 import { SimulatedFiles } from '../support/simulated-files.ts'
+import { clientBatch } from './client-batch.ts'
 import {
   codeOf,
   createEvents,
@@ -128,8 +129,8 @@ describe('append', () => {
 
 describe('record time', () => {
   test('never goes back within a partition, neither with the clock nor over a restart', async () => {
-    const files = simulated()
     const clock = new SimulatedClock(5_000)
+    const files = new SimulatedFiles({ seed: 1, nowMs: () => clock.nowMs() })
     const log = await openLog(files, { clock })
     await createEvents(log)
     const timeOf = async (value: string) =>
@@ -143,6 +144,21 @@ describe('record time', () => {
     clock.setWall(1_000)
     const next = await openLog(files, { clock })
     expect(await next.append('events', null, [record('d')])).toMatchObject({ timestampMs: 6_000 })
+    await next.close()
+  })
+
+  test('is not that of a client whose clock was ahead before the restart', async () => {
+    const clock = new SimulatedClock()
+    const files = new SimulatedFiles({ seed: 1, nowMs: () => clock.nowMs() })
+    const log = await openLog(files, { clock })
+    await createEvents(log)
+    const ahead = clientBatch({ values: ['ahead'], timestampMs: clock.nowMs() + 3_000_000 })
+    await log.appendBatches('events', 0, ahead, 'acknowledged')
+    await log.close()
+    clock.advance(10_000)
+    const next = await openLog(files, { clock })
+    const { timestampMs } = await next.append('events', null, [record('now')])
+    expect(timestampMs).toBe(clock.nowMs())
     await next.close()
   })
 })
