@@ -20,6 +20,8 @@ import {
 /** As Kafka: a joining member without an id is given up after 5 minutes, expired offsets are looked for every 10. */
 const newMemberJoinTimeoutMs = 300_000
 const sweepIntervalMs = 600_000
+/** Clients name one or two. Those of all members are compared whenever one joins. */
+const protocolsMax = 100
 
 export interface CoordinatorOptions {
   /** `<data>/log/groups`. */
@@ -121,6 +123,7 @@ export class GroupCoordinator {
     if (groupId === '') return refuse(kafkaErrors.invalidGroupId)
     if (sessionTimeoutMs < groupSessionTimeoutMinMs || sessionTimeoutMs > groupSessionTimeoutMaxMs)
       return refuse(kafkaErrors.invalidSessionTimeout)
+    if (protocols.length > protocolsMax) return refuse(kafkaErrors.inconsistentGroupProtocol)
     if (memberId !== '' && !this.#groups.has(groupId)) return refuse(kafkaErrors.unknownMemberId)
     const bytes = protocols.reduce((sum, { metadata }) => sum + metadata.length, 0)
     if (!this.#hasRoom(groupId, bytes)) return refuse(kafkaErrors.groupMaxSizeReached)

@@ -221,3 +221,16 @@ test('an administrator removes several static members at once', async () => {
   expect(answer.members.map(({ errorCode }) => errorCode)).toEqual([0, kafkaErrors.unknownMemberId])
   expect(bench.coordinator.group('g')?.state).toBe('Empty')
 })
+
+test('who names more protocols than any client has is refused', async () => {
+  bench = new CoordinatorBench()
+  const client = await bench.start()
+  const named = (count: number) =>
+    Array.from({ length: count }, (_, n) => ({ name: `p${n}`, metadata: Buffer.alloc(0) }))
+  const join = async (count: number) => {
+    const asked = { ...member, groupId: 'g', memberId: '', protocols: named(count) }
+    return (await client.call('joinGroup', asked)).errorCode
+  }
+  expect(await join(101)).toBe(kafkaErrors.inconsistentGroupProtocol)
+  expect(await join(100)).toBe(kafkaErrors.memberIdRequired)
+})
