@@ -17,6 +17,9 @@ export interface IcebergRestOptions {
   readonly bodyBytesMax: number
 }
 
+/** Between the levels of a namespace in a path, by the specification. */
+const levelSeparator = '\u001f'
+
 type Json = Readonly<Record<string, unknown>>
 
 /** One request: what its path names, its query, its body (an empty object when it has none). */
@@ -201,6 +204,7 @@ async function answer(
   for (const { endpoint, answer: answerRoute } of routes) {
     const found = match(endpoint, request.method ?? '', parts)
     if (found === undefined) continue
+    requireOneLevel(found)
     const body = request.method === 'POST' ? await readJson(request, bodyBytesMax) : {}
     return answerRoute(catalog, { ...found, query: url.searchParams, body })
   }
@@ -225,6 +229,21 @@ function decodePart(part: string): string {
       { cause: error },
     )
   }
+}
+
+/** Spark asks for `default.swords.snapshots` as a table of a namespace of two levels first, and takes it for what it is when there is none. */
+function requireOneLevel({ namespace, table }: { namespace: string; table: string }): void {
+  if (!namespace.includes(levelSeparator)) return
+  const name = namespace.replaceAll(levelSeparator, '.')
+  if (table === '')
+    throw new QuestlogError(
+      'NAMESPACE_UNKNOWN',
+      `there is no namespace ${name}: namespaces have one level here`,
+    )
+  throw new QuestlogError(
+    'TABLE_UNKNOWN',
+    `there is no table ${name}.${table}: namespaces have one level here`,
+  )
 }
 
 /** The prefix is optional in a path: this catalog has one warehouse and gives none. */

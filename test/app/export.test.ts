@@ -30,12 +30,15 @@ beforeEach(() => {
 })
 afterEach(() => rmSync(data, { recursive: true }))
 
+/** A statement that is a folder's name is written into that folder. */
+const partitionFolders = (sql: string) => (sql.startsWith('clan=') ? [sql] : ['k=1', 'k=2'])
+
 /** Writes the statement's text as the rows, into one file, or one in each of two folders. */
 const engine = {
   async copy({ sql, folder, fileName, partitionBy }: CopyRequest): Promise<number> {
     if (sql === 'fail') throw new Error('no such table')
     const folders =
-      partitionBy.length === 0 ? [folder] : ['k=1', 'k=2'].map((name) => join(folder, name))
+      partitionBy.length === 0 ? [folder] : partitionFolders(sql).map((name) => join(folder, name))
     for (const each of folders) {
       mkdirSync(each, { recursive: true })
       writeFileSync(join(each, `${fileName}.snappy.parquet`), sql)
@@ -83,6 +86,11 @@ test('what is there is only replaced when asked to, and then a reader sees the o
   ])
   expect(read().rows).toEqual(['new', 'new'])
   expect(read().names).toContain('_SUCCESS')
+})
+
+test('folders have the names that Hive and Spark read: ASCII after %, all else as it is', async () => {
+  await run('clan=%C3%9Cn%C3%AFted%20100%25%2F', { partitionBy: ['clan'] })
+  expect(read().names).toContain('clan=Ünïted 100%25%2F')
 })
 
 test('an overwritten single file keeps its name, so that a reader that has just listed it can open it', async () => {

@@ -107,6 +107,16 @@ test('tables of the stream are listed beside those of other engines', async () =
   expect((await call('HEAD', '/namespaces/default/tables/axes')).status).toBe(404)
 })
 
+test('a namespace of two levels, as which Spark takes a table before its metadata, is not there', async () => {
+  const table = await call('GET', '/namespaces/default%1Fswords/tables/snapshots')
+  expect(table).toMatchObject({ status: 404, body: { error: { type: 'NoSuchTableException' } } })
+  const namespace = await call('GET', '/namespaces/default%1Fswords')
+  expect(namespace).toMatchObject({
+    status: 404,
+    body: { error: { type: 'NoSuchNamespaceException' } },
+  })
+})
+
 test('a new table gets column ids from 1 on, and its partitions follow them', async () => {
   await lab()
   const request = { name: 'mine', schema, 'partition-spec': spec, properties: { a: 'b' } }
