@@ -1,11 +1,28 @@
 import { availableParallelism } from 'node:os'
 import { configDefaults, defineConfig } from 'vitest/config'
 
+/** Suites of a room that take long. They run with the slow ones, so that `npm test` stays short. */
+export const longSuites = [
+  'test/app/backup.test.ts',
+  'test/app/retention.test.ts',
+  'test/e2e/bad-input.test.ts',
+  'test/lake/crash.test.ts',
+  'test/lake/relocate.test.ts',
+  'test/stream/maintenance.test.ts',
+  'test/stream/shared-rows.test.ts',
+]
+
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    // Run by `.ci/run`, with vitest.slow.config.ts.
-    exclude: [...configDefaults.exclude, 'test/slow/**', 'test/faults/**', 'test/conformance/**'],
+    exclude: [
+      ...configDefaults.exclude,
+      // Run by `.ci/run`, with vitest.slow.config.ts.
+      'test/slow/**',
+      'test/faults/**',
+      'test/conformance/**',
+      ...longSuites,
+    ],
     pool: 'forks',
     // By default one core is left out, which on two cores means one worker.
     maxWorkers: Math.max(2, availableParallelism() - 1),

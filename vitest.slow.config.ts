@@ -1,9 +1,15 @@
 import { defineConfig } from 'vitest/config'
+import { longSuites } from './vitest.config.ts'
 
 /** Suites that take minutes: real tools on a fresh clone, failing disks, overload. `.ci/run` runs them after `npm test`. */
 export default defineConfig({
   test: {
-    include: ['test/slow/**/*.test.ts', 'test/faults/**/*.test.ts', 'test/conformance/**/*.test.ts'],
+    include: [
+      'test/slow/**/*.test.ts',
+      'test/faults/**/*.test.ts',
+      'test/conformance/**/*.test.ts',
+      ...longSuites,
+    ],
     pool: 'forks',
     fileParallelism: false,
     bail: 1,
