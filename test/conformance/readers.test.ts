@@ -155,7 +155,7 @@ describe('programs that read the tables', () => {
       'by-name': [expect.any(Number), ['name']],
       'history-grows': true,
       'last-snapshot': 300,
-      append: 'ForbiddenError',
+      'add-column': 'ForbiddenError',
       drop: 'ForbiddenError',
       unknown: 'NoSuchTableError',
       own: [
@@ -187,7 +187,6 @@ describe('programs that read the tables', () => {
       },
       'history-grows': true,
       insert: refused,
-      delete: refused,
       'delete-all': refused,
       alter: refused,
       drop: refused,

@@ -35,9 +35,13 @@ def time_travel():
     result("last-snapshot", first.num_rows)
 
 
+def add_column():
+    with heroes.update_schema() as update:
+        update.add_column("luck", LongType())
+
+
 def refusals():
-    rows = heroes.scan(limit=1).to_arrow()
-    result("append", error_name(lambda: heroes.append(rows)))
+    result("add-column", error_name(add_column))
     result("drop", error_name(lambda: catalog.drop_table("default.heroes")))
     result("unknown", error_name(lambda: catalog.load_table("default.nothing")))
 
@@ -60,7 +64,7 @@ def own_table():
     mine.append(rows.slice(0, 1).rename_columns(["id", "title", "tags"]))
     with stale.update_schema() as update:
         update.add_column("late", LongType())
-    result("own-columns", catalog.load_table("lab.mine").schema().column_names)
+    result("own-columns", [field.name for field in catalog.load_table("lab.mine").schema().fields])
     catalog.rename_table("lab.mine", "lab.yours")
     result("own-names", [name[1] for name in catalog.list_tables("lab")])
     catalog.drop_table("lab.yours", purge_requested=True)

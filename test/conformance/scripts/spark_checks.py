@@ -41,7 +41,6 @@ def compact():
 
 def refusals():
     result("insert", message(f"insert into {heroes} select * from {heroes} limit 1"))
-    result("delete", message(f"delete from {heroes} where level = 0"))
     result("delete-all", message(f"delete from {heroes}"))
     result("alter", message(f"alter table {heroes} add column luck int"))
     result("drop", message(f"drop table {heroes}"))
