@@ -303,9 +303,10 @@ class IcebergTable implements LakeTable {
       const { metadata, manifests, live } = this.#state
       const { fields, lastColumnId } = this.#evolved(columns, renamed)
       if (isSame(fields, this.schema.fields)) return
-      await this.#publish(
-        { metadata: withSchema(metadata, fields, lastColumnId), manifests, live, pending: [] },
-        (other) => isSame(currentSchema(other).fields, fields),
+      const changed = withSchema(metadata, fields, lastColumnId)
+      const next = isWidened(this.schema.fields, fields) ? withoutVectorization(changed) : changed
+      await this.#publish({ metadata: next, manifests, live, pending: [] }, (other) =>
+        isSame(currentSchema(other).fields, fields),
       )
     })
   }
@@ -532,4 +533,15 @@ function refuseLostDayColumn(metadata: TableMetadata, fields: readonly IcebergFi
 
 function isSame(a: readonly IcebergField[], b: readonly IcebergField[]): boolean {
   return JSON.stringify(a) === JSON.stringify(b)
+}
+
+function isWidened(before: readonly IcebergField[], after: readonly IcebergField[]): boolean {
+  const types = new Map(before.map(({ id, type }) => [id, type]))
+  return after.some(({ id, type }) => type === 'long' && types.get(id) === 'int')
+}
+
+/** The vectorized reader of Iceberg's Java library (1.11) casts the ints of older files to vectors of longs, and fails: Spark reads such a table row by row. */
+function withoutVectorization(metadata: TableMetadata): TableMetadata {
+  const properties = { ...metadata.properties, 'read.parquet.vectorization.enabled': 'false' }
+  return { ...metadata, properties }
 }

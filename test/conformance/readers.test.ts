@@ -178,6 +178,7 @@ describe('programs that read the tables', () => {
     expect(results).toEqual({
       tables: ['heroes', 'sword_purchases'],
       strong: expect.any(Number),
+      'widened-sum': Number(expected['heroes']?.columns['level']?.['sum']),
       max: expect.any(Number),
       described: {
         level: 'bigint',
