@@ -265,15 +265,16 @@ describe.each(targets)('groups of $name', ({ start }) => {
       kafkaErrors.offsetMetadataTooLarge,
     ])
     const topics = ['read', 'none'].map((name) => ({ name, partitionIndexes: [0, 1] }))
-    const asked = [
-      { groupId, topics },
-      { groupId, topics: null },
-      { groupId: newGroup(), topics },
+    const fetch = async (groups: readonly { groupId: string; topics: typeof topics | null }[]) =>
+      (await client.request('offsetFetch', 9, { groups, requireStable: true })).groups
+    // Here a group is answered once in a request, however often it is asked for.
+    const found = [
+      ...(await fetch([
+        { groupId, topics },
+        { groupId: newGroup(), topics },
+      ])),
+      ...(await fetch([{ groupId, topics: null }])),
     ]
-    const { groups: found } = await client.request('offsetFetch', 9, {
-      groups: asked,
-      requireStable: true,
-    })
     const offsets = found.map(({ topics: ofTopics }) =>
       ofTopics.flatMap(({ name, partitions }) =>
         partitions.map((at) => [
@@ -288,8 +289,8 @@ describe.each(targets)('groups of $name', ({ start }) => {
     const nothing = (name: string, partition: number) => [name, partition, -1, '', 0]
     expect(offsets).toEqual([
       [['read', 0, 5, 'm', 0], nothing('read', 1), nothing('none', 0), nothing('none', 1)],
-      [['read', 0, 5, 'm', 0]],
       [nothing('read', 0), nothing('read', 1), nothing('none', 0), nothing('none', 1)],
+      [['read', 0, 5, 'm', 0]],
     ])
   })
 
