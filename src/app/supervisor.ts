@@ -36,6 +36,8 @@ import { formatAddress, formatDuration, formatPath } from './words.ts'
 const activateTimeoutMs = 60_000
 /** A change of definition is tried this often when the process dies meanwhile. */
 const activateAttemptsMax = 3
+/** A process that is to take a definition may die so often while it starts. */
+const startAttemptsMax = 20
 /** The statement of an export ends by itself after `queryTimeoutMs`, which is at most a day. */
 const exportTimeoutMs = 2 * 86_400_000
 const tableWorkTimeoutMs = 86_400_000
@@ -260,7 +262,7 @@ export class Supervisor {
       } catch (error) {
         const gone = error instanceof QuestlogError && error.code === 'NOT_RUNNING'
         if (!gone || attempt === activateAttemptsMax) throw error
-        await component.ready()
+        await backAgain(component)
       }
     }
   }
@@ -487,4 +489,16 @@ function explainPort(error: unknown): unknown {
     { ...error.facts, pid: holder.pid, program: holder.program },
     { cause: error },
   )
+}
+
+/** Waits for a process that has died. One that dies once more while it starts, with the definition that it had, says nothing about the new one. */
+async function backAgain(component: Pick<Component, 'ready'>): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await component.ready()
+    } catch (error) {
+      const gone = error instanceof QuestlogError && error.code === 'NOT_RUNNING'
+      if (!gone || attempt === startAttemptsMax) throw error
+    }
+  }
 }

@@ -36,7 +36,7 @@ test('a column is renamed, widened and dropped by metadata only, and comes back 
   const names = () => lake()?.columns.map(({ name }) => name)
   expect(names()).not.toContain('strength')
   expect(names()).not.toContain('color')
-  expect(lake()?.metadata.properties['read.parquet.vectorization.enabled']).toBe('false')
+  expect(lake()?.properties['read.parquet.vectorization.enabled']).toBe('false')
   expect((await lake()?.liveFiles())?.[0]).toEqual(before)
   const read = await readByIcebird(lake() as LakeTable)
   expect(read.map((row) => Number(row['damage']))).toEqual([7, 5_000_000_000])

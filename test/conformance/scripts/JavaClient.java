@@ -236,14 +236,24 @@ public class JavaClient {
     result("offset-in-transaction", admin.listConsumerGroupOffsets(work).partitionsToOffsetAndMetadata().get().get(source).offset());
   }
 
+  /** Asks until the change shows: Kafka's brokers learn of it a moment after it was answered. */
+  static Config configWhen(Admin admin, ConfigResource resource, java.util.function.Predicate<Config> wanted) throws Exception {
+    long end = System.nanoTime() + 10_000_000_000L;
+    while (true) {
+      Config found = admin.describeConfigs(List.of(resource)).all().get().get(resource);
+      if (wanted.test(found) || System.nanoTime() > end) return found;
+      Thread.sleep(20);
+    }
+  }
+
   static void configs(Admin admin) throws Exception {
     ConfigResource resource = new ConfigResource(ConfigResource.Type.TOPIC, prefix + "-records");
     admin.incrementalAlterConfigs(Map.of(resource, List.of(new AlterConfigOp(new ConfigEntry("retention.ms", "999999999999"), AlterConfigOp.OpType.SET)))).all().get();
-    Config config = admin.describeConfigs(List.of(resource)).all().get().get(resource);
+    Config config = configWhen(admin, resource, found -> found.get("retention.ms").value().equals("999999999999"));
     ConfigEntry retention = config.get("retention.ms");
     result("config", List.of(config.get("max.message.bytes").value(), retention.value(), retention.source(), config.get("cleanup.policy").value(), config.get("cleanup.policy").isDefault()));
     admin.incrementalAlterConfigs(Map.of(resource, List.of(new AlterConfigOp(new ConfigEntry("retention.ms", ""), AlterConfigOp.OpType.DELETE)))).all().get();
-    result("config-deleted", admin.describeConfigs(List.of(resource)).all().get().get(resource).get("retention.ms").isDefault());
+    result("config-deleted", configWhen(admin, resource, found -> found.get("retention.ms").isDefault()).get("retention.ms").isDefault());
     result("config-wrong", failure(() -> admin.incrementalAlterConfigs(Map.of(resource, List.of(new AlterConfigOp(new ConfigEntry("retention.ms", "soon"), AlterConfigOp.OpType.SET)))).all().get()));
     ConfigResource broker = new ConfigResource(ConfigResource.Type.BROKER, "1");
     result("broker-config", admin.describeConfigs(List.of(broker)).all().get().get(broker).get("message.max.bytes").value());
