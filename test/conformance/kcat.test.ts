@@ -52,7 +52,7 @@ describe.each(targets)('kcat talks to $name', ({ start }) => {
     for (const codec of ['none', 'gzip', 'snappy', 'lz4', 'zstd'])
       // Three records are too few for librdkafka to keep what it compressed.
       await output(
-        `seq 1 3 | sed 's/$/ of the records that one batch holds/' | kcat -P -t z -z ${codec}`,
+        `seq 1 3 | sed 's/$/ of the records that one batch holds/' | kcat -P -t z -z ${codec} -X linger.ms=500`,
       )
     const three = [1, 2, 3].map((n) => `${n} of the records that one batch holds`)
     expect(await lines('kcat -C -t z -o beginning -e -q')).toEqual(Array(5).fill(three).flat())
