@@ -99,7 +99,8 @@ test('a log of 20 GB is ready after a kill when its indexes and its last segment
       missingOffsets: 0,
       bytes: sealedSegments * segmentBytes + lastBytes,
     })
-    const indexBytes = sealedSegments * (56 + 8 * (segmentBytes / batchBytes))
+    // An entry of an index is an offset, a position and a time: 16 bytes.
+    const indexBytes = sealedSegments * (56 + 16 * (segmentBytes / batchBytes))
     console.log(
       `${Math.round((sealedSegments * segmentBytes) / 1e9)} GB, ${sealedSegments + 1} segments: ready in ${Math.round(tookMs)} ms, ${counting.bytesRead} bytes read`,
     )
