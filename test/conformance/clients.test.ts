@@ -19,15 +19,16 @@ import {
   kafkaPythonResults,
   platformaticResults,
 } from './expected.ts'
-import { targets, type Target } from './target.ts'
+import { QuestlogTarget, type Target } from './target.ts'
 
-describe.each(targets)('clients of each language talk to $name', ({ start }) => {
+// What is expected was found out with the same scripts against Kafka 4.3; running them there each time would take as long again.
+describe('clients of each language talk to questlog', () => {
   let target: Target
   let folder: string
 
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), 'questlog-clients-'))
-    target = await start()
+    target = await QuestlogTarget.start()
   })
   afterAll(async () => {
     await target[Symbol.asyncDispose]()
