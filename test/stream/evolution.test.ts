@@ -103,3 +103,22 @@ test('a change that no file could follow is refused with the reason and the ways
   await world.append([{ event_type: 'purchase_sword@2', price: 5 }])
   expect(await world.count('"default".swords_2')).toBe(1)
 })
+
+test('a table whose partition column has its former name gets the new one at the start, with its rows', async () => {
+  await using world = await World.open()
+  const definition = swords({})
+  const stream = await world.start(definition)
+  await commitSword(world, {})
+  const lake = stream.tables[0]?.lake as LakeTable
+  const former = lake.columns.map((column) =>
+    column.name === '_log_partition' ? { ...column, name: '_partition' } : column,
+  )
+  await stream.stop()
+  await lake.evolve(former, { _partition: '_log_partition' })
+  await world.startOn(definition)
+  await commitSword(world, {})
+  expect(
+    await world.query('SELECT _log_partition AS p FROM "default".sword_purchases ORDER BY _offset'),
+  ).toEqual([{ p: 0 }, { p: 0 }])
+  expect(world.stream?.tables[0]?.lake.columns.map(({ name }) => name)).not.toContain('_partition')
+})
