@@ -104,6 +104,30 @@ export async function fetchPartitions(
   return found.partitions.map(({ partitionIndex }) => partitionIndex).toSorted((a, b) => a - b)
 }
 
+/** Commits offsets of a topic for a group, as `claim` says who does; resolves to the first error code among the partitions, 0 when all were taken. */
+export async function commitOffsets(
+  client: KafkaClient,
+  claim: {
+    readonly groupId: string
+    readonly generationIdOrMemberEpoch: number
+    readonly memberId: string
+  },
+  topic: string,
+  offsets: ReadonlyMap<number, number>,
+): Promise<number> {
+  const partitions = [...offsets].map(([partitionIndex, committedOffset]) => ({
+    partitionIndex,
+    committedOffset,
+    committedMetadata: null,
+  }))
+  const answer = await client.request('offsetCommit', versions.offsetCommit, {
+    ...claim,
+    topics: [{ name: topic, partitions }],
+  })
+  const codes = answer.topics.flatMap((each) => each.partitions.map((part) => part.errorCode))
+  return codes.find((code) => code !== kafkaErrors.none) ?? kafkaErrors.none
+}
+
 /** Times that ListOffsets takes for the ends of a partition. */
 export const endOfLog = -1
 export const startOfLog = -2

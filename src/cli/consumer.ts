@@ -1,6 +1,7 @@
+import { committedSlice } from '../engines/committed-slice.ts'
 import type { KafkaClient } from '../kafka/client.ts'
 import { kafkaErrors } from '../kafka/error-codes.ts'
-import { batchBytesAt, batchLengthEnd, decodeBatch, decodeRecords } from '../log/record-batch.ts'
+import { decodeRecords } from '../log/record-batch.ts'
 import type { LogRecord } from '../log/record.ts'
 import {
   brokerError,
@@ -12,9 +13,7 @@ import {
 } from './broker.ts'
 import { endLine, type TailStart } from './tail.ts'
 
-const controlBit = 0x20
 const fetchBytesMax = 8 * 1024 * 1024
-const epochOffset = 12
 
 export interface ConsumeOptions {
   readonly client: KafkaClient
@@ -127,29 +126,7 @@ function readBatches(
   start: number,
   aborted: readonly { producerId: number; firstOffset: number }[],
 ): { records: readonly LogRecord[]; nextOffset: number } {
-  const open = new Set<number>()
-  const pending = aborted.toSorted((one, other) => one.firstOffset - other.firstOffset)
-  const records: LogRecord[] = []
-  let nextOffset = start
-  for (let at = 0; at + batchLengthEnd <= bytes.length;) {
-    const size = batchBytesAt(bytes, at)
-    if (size === undefined || at + size > bytes.length) break
-    const own = Buffer.from(bytes.subarray(at, at + size))
-    own.writeInt32BE(0, epochOffset) // of a broker that had several leaders
-    const baseOffset = Number(own.readBigInt64BE(0))
-    const batch = decodeBatch(own, baseOffset)
-    if (batch === undefined)
-      throw brokerError(kafkaErrors.corruptMessage, `the batch at offset ${baseOffset} is damaged`)
-    at += size
-    nextOffset = batch.nextOffset
-    const producerId = Number(own.readBigInt64BE(43))
-    while ((pending[0]?.firstOffset ?? Infinity) <= baseOffset)
-      open.add(pending.shift()?.producerId ?? -1)
-    const isControl = (batch.attributes & controlBit) !== 0
-    if (isControl) open.delete(producerId)
-    const isTransactional = (batch.attributes & 0x10) !== 0
-    if (isControl || (isTransactional && open.has(producerId))) continue
-    records.push(...decodeRecords(batch).filter(({ offset }) => offset >= start))
-  }
-  return { records, nextOffset }
+  const { batches, nextOffset } = committedSlice({ bytes, aborted }, start)
+  const records = batches.flatMap((batch) => decodeRecords(batch))
+  return { records: records.filter(({ offset }) => offset >= start), nextOffset }
 }

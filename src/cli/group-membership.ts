@@ -6,7 +6,7 @@ import {
   encodeSubscription,
 } from '../kafka/consumer-protocol.ts'
 import { kafkaErrors } from '../kafka/error-codes.ts'
-import { brokerError, fetchPartitions, versions } from './broker.ts'
+import { brokerError, commitOffsets, fetchPartitions, versions } from './broker.ts'
 
 const sessionTimeoutMs = 10_000
 const heartbeatIntervalMs = 2_000
@@ -150,23 +150,13 @@ export class GroupMembership {
   /** Commits up to where each partition was read; false when the member must join again first. */
   async commit(offsets: ReadonlyMap<number, number>): Promise<boolean> {
     if (offsets.size === 0) return true
-    const answer = await this.#client.request('offsetCommit', versions.offsetCommit, {
-      ...this.#claim(),
+    const claim = {
+      groupId: this.#group,
       generationIdOrMemberEpoch: this.#generationId,
-      topics: [
-        {
-          name: this.#topic,
-          partitions: [...offsets].map(([partitionIndex, committedOffset]) => ({
-            partitionIndex,
-            committedOffset,
-            committedMetadata: null,
-          })),
-        },
-      ],
-    })
-    const codes = answer.topics.flatMap((topic) => topic.partitions.map((each) => each.errorCode))
-    const failed = codes.find((code) => code !== 0)
-    if (failed === undefined) return true
+      memberId: this.#memberId,
+    }
+    const failed = await commitOffsets(this.#client, claim, this.#topic, offsets)
+    if (failed === 0) return true
     if (rejoinCodes.has(failed)) return false
     throw brokerError(failed, `group "${this.#group}" did not take the offsets`)
   }

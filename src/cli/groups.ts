@@ -2,6 +2,7 @@ import { QuestlogError } from '../core/errors.ts'
 import type { KafkaClient } from '../kafka/client.ts'
 import {
   brokerError,
+  commitOffsets,
   endOfLog,
   fetchOffsets,
   fetchPartitions,
@@ -108,24 +109,9 @@ export async function resetGroup(
       return [partition, target.kind === 'beginning' ? low : high]
     }),
   )
-  const answer = await client.request('offsetCommit', versions.offsetCommit, {
-    groupId: group,
-    generationIdOrMemberEpoch: -1,
-    memberId: '',
-    topics: [
-      {
-        name: topic,
-        partitions: [...offsets].map(([partitionIndex, committedOffset]) => ({
-          partitionIndex,
-          committedOffset,
-          committedMetadata: null,
-        })),
-      },
-    ],
-  })
-  const codes = answer.topics.flatMap((each) => each.partitions.map((part) => part.errorCode))
-  const failed = codes.find((code) => code !== 0)
-  if (failed !== undefined)
+  const claim = { groupId: group, generationIdOrMemberEpoch: -1, memberId: '' }
+  const failed = await commitOffsets(client, claim, topic, offsets)
+  if (failed !== 0)
     throw brokerError(failed, `group "${group}" was not reset; does it still have members?`)
   return offsets
 }

@@ -126,8 +126,3 @@ export function idCell(id: number | bigint | string): NumberCell {
 export function timeText(timestampMs: number): string {
   return new Date(timestampMs).toISOString().replace('T', ' ').replace('Z', ' UTC')
 }
-
-/** `1 file`, `2 files`. */
-export function counted(count: number, noun: string): string {
-  return `${count.toLocaleString('en-US')} ${noun}${count === 1 ? '' : 's'}`
-}

@@ -281,7 +281,7 @@ const required: readonly (readonly [keyof TableMetadata, (value: unknown) => boo
 function parseLossless(bytes: Buffer, path: string): Record<string, unknown> {
   let value: unknown
   try {
-    value = parse(bytes.toString('utf8'), null, parseNumber)
+    value = parse(bytes.toString('utf8'), null, parseLong)
   } catch (error) {
     throw damaged(path, 'it is not JSON', error)
   }
@@ -289,7 +289,8 @@ function parseLossless(bytes: Buffer, path: string): Record<string, unknown> {
   return value as Record<string, unknown> // checked above
 }
 
-function parseNumber(text: string): Long {
+/** A number of a JSON text, for `parse` of lossless-json: whole ones keep every digit. */
+export function parseLong(text: string): Long {
   const value = Number(text)
   return Number.isSafeInteger(value) || !/^-?\d+$/.test(text) ? value : BigInt(text)
 }

@@ -5,6 +5,7 @@ import type { Logger } from '../core/logger.ts'
 import type { CreateRequest } from '../lake/guest-metadata.ts'
 import type { MetadataVersion } from '../lake/metadata-commit.ts'
 import { objectsOf, type CommitRequirement, type MetadataUpdate } from '../lake/metadata-updates.ts'
+import { parseLong } from '../lake/metadata.ts'
 import type { IcebergCatalog, TableName } from './iceberg-catalog.ts'
 import type { ExtraRoute } from './sql-server.ts'
 
@@ -316,17 +317,12 @@ async function readJson(request: IncomingMessage, bytesMax: number): Promise<Jso
   if (type !== 'application/json')
     throw new QuestlogError('MEDIA_TYPE_UNSUPPORTED', 'the catalog takes application/json')
   try {
-    const value = parse(Buffer.concat(chunks).toString('utf8'), null, parseNumber)
+    const value = parse(Buffer.concat(chunks).toString('utf8'), null, parseLong)
     if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Json // a JSON object
   } catch (error) {
     throw new QuestlogError('REQUEST_MALFORMED', 'the body is not JSON', {}, { cause: error })
   }
   throw new QuestlogError('REQUEST_MALFORMED', 'the body is no JSON object')
-}
-
-function parseNumber(text: string): number | bigint {
-  const value = Number(text)
-  return Number.isSafeInteger(value) || !/^-?\d+$/.test(text) ? value : BigInt(text)
 }
 
 function singleLevel(value: unknown): string {

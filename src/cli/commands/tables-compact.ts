@@ -1,6 +1,7 @@
 import { defineCommand } from 'citty'
+import { formatMany } from '../../app/words.ts'
 import { exitCodes, printLine } from '../output.ts'
-import { counted, tableArgument, tablesArguments, workOnTable } from '../tables.ts'
+import { tableArgument, tablesArguments, workOnTable } from '../tables.ts'
 
 export const tablesCompactCommand = defineCommand({
   args: { table: tableArgument, ...tablesArguments },
@@ -11,8 +12,8 @@ export const tablesCompactCommand = defineCommand({
     }))
     printLine(
       files.before === files.after
-        ? `${args.table}: ${counted(files.after, 'file')}, nothing to merge`
-        : `${args.table}: ${counted(files.before, 'file')} → ${files.after}`,
+        ? `${args.table}: ${formatMany(files.after, 'file')}, nothing to merge`
+        : `${args.table}: ${formatMany(files.before, 'file')} → ${files.after}`,
     )
     return exitCodes.ok
   },

@@ -1,9 +1,10 @@
 import { defineCommand } from 'citty'
+import { formatMany } from '../../app/words.ts'
 import { QuestlogError } from '../../core/errors.ts'
 import { parseDuration } from '../../plan/durations.ts'
 import { parseWhole } from '../arguments.ts'
 import { exitCodes, printLine } from '../output.ts'
-import { counted, tableArgument, tablesArguments, workOnTable } from '../tables.ts'
+import { tableArgument, tablesArguments, workOnTable } from '../tables.ts'
 
 export const tablesExpireCommand = defineCommand({
   args: {
@@ -31,10 +32,12 @@ export const tablesExpireCommand = defineCommand({
       countMin,
     }))
     const { before, after } = done.snapshots
-    printLine(`${args.table}: ${counted(before, 'snapshot')} → ${after}`)
-    if (done.removedFiles > 0) printLine(`${counted(done.removedFiles, 'file')} removed`)
+    printLine(`${args.table}: ${formatMany(before, 'snapshot')} → ${after}`)
+    if (done.removedFiles > 0) printLine(`${formatMany(done.removedFiles, 'file')} removed`)
     if (done.waitingFiles > 0)
-      printLine(`${counted(done.waitingFiles, 'file')} go when nobody can be reading them any more`)
+      printLine(
+        `${formatMany(done.waitingFiles, 'file')} go when nobody can be reading them any more`,
+      )
     return exitCodes.ok
   },
 })
