@@ -49,16 +49,19 @@ describe.each(targets)('kcat talks to $name', ({ start }) => {
   })
 
   test('each codec arrives as it was sent: the same records, and its bits in the file', async () => {
-    for (const codec of ['none', 'gzip', 'snappy', 'lz4', 'zstd'])
-      // Three records are too few for librdkafka to keep what it compressed.
+    const codecs = ['none', 'gzip', 'snappy', 'lz4', 'zstd']
+    // Where a batch ends is librdkafka's choice: a record alone must be worth compressing, too.
+    const three = [1, 2, 3].map((n) => `${n} ${'of the records of one codec '.repeat(20)}`)
+    for (const codec of codecs)
       await output(
-        `seq 1 3 | sed 's/$/ of the records that one batch holds/' | kcat -P -t z -z ${codec} -X linger.ms=500`,
+        `printf '%s\\n' ${three.map((line) => `'${line}'`).join(' ')} | kcat -P -t z -z ${codec}`,
       )
-    const three = [1, 2, 3].map((n) => `${n} of the records that one batch holds`)
-    expect(await lines('kcat -C -t z -o beginning -e -q')).toEqual(Array(5).fill(three).flat())
+    expect(await lines('kcat -C -t z -o beginning -e -q')).toEqual(
+      codecs.flatMap((_codec) => three),
+    )
     const batches = readBatches(target.partitionFolder('z', 0))
-    expect(batches.map(({ baseOffset, codec }) => [baseOffset, codec])).toEqual(
-      [0, 1, 2, 3, 4].map((codec) => [codec * 3, codec]),
+    expect(batches.flatMap(({ count, codec }) => Array<number>(count).fill(codec))).toEqual(
+      codecs.flatMap((_codec, bits) => three.map(() => bits)),
     )
   })
 
@@ -116,12 +119,16 @@ describe.each(targets)('kcat talks to $name', ({ start }) => {
       ])
     const batches = readBatches(target.partitionFolder('exactly', 0))
     expect(batches.every(({ producerId }) => producerId >= 0n)).toBe(true)
-    expect(
-      batches.map(({ isTransactional, isControl, count }) => [isTransactional, isControl, count]),
-    ).toEqual([
-      [false, false, 3],
-      [true, false, 3],
-      [true, true, 1],
+    // How many batches three records become is librdkafka's choice.
+    const kinds = batches.flatMap(({ isTransactional, isControl, count }) =>
+      Array<string>(count).fill(
+        isControl ? 'control' : isTransactional ? 'in a transaction' : 'plain',
+      ),
+    )
+    expect(kinds).toEqual([
+      ...Array<string>(3).fill('plain'),
+      ...Array<string>(3).fill('in a transaction'),
+      'control',
     ])
     expect(await output('kcat -Q -t exactly:0:-1')).toBe('exactly [0] offset 7\n')
   })
