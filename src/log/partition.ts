@@ -10,6 +10,7 @@ import { formCommit, type Commit, type Content, type Placed, type QueueItem } fr
 import { markerBytes } from './control-batch.ts'
 import { isDiskFull } from './failures.ts'
 import { PartitionStart } from './partition-start.ts'
+import { Publication } from './publication.ts'
 import { noteTransaction, storeState, type ProducerState } from './producer-state.ts'
 import { writeSnapshot } from './producer-snapshot.ts'
 import { batchOverheadBytes, recordBytesMax, soloBatchBytes } from './record-batch.ts'
@@ -48,6 +49,8 @@ export interface PartitionOptions {
   readonly publish: (watermark: PartitionWatermark) => void
 }
 
+const unpublished = 'the watermark file could not be written'
+
 /** One partition. Appends that arrive while a commit runs wait and go together into the next one: no timer, the sync itself is the clock. */
 export class Partition {
   readonly #options: PartitionOptions
@@ -56,6 +59,7 @@ export class Partition {
   readonly #aborted: AbortedIndex
   readonly #start: PartitionStart
   readonly #room: RoomWatch
+  readonly #publication: Publication
   #configs: Topic['configs']
   #messageBytesMax: number
   #segmentBytesMax: number
@@ -88,6 +92,8 @@ export class Partition {
     this.#lastTimestampMs = recovered.lastTimestampMs
     this.#end = this.#writer.end
     const facts = this.#facts()
+    const tell = () => options.publish(this.watermark())
+    this.#publication = new Publication({ ...options, facts, tell })
     const { transactions } = this.#state
     const publish = () => this.#publish() === undefined
     const parts = { writer: this.#writer, transactions, aborted: this.#aborted, publish }
@@ -251,6 +257,16 @@ export class Partition {
 
   /** Writes, syncs, publishes and settles. */
   async #commit(items: readonly QueueItem[]): Promise<void> {
+    // A duplicate is answered at once, so readers have to know of its original; and more that can't be shown would only be repeated by clients.
+    if (this.#publication.isDue && this.#publish() !== undefined) {
+      for (const { bytes } of items) this.#pendingBytes -= bytes
+      const error = this.#error(
+        'OVERLOADED',
+        'nothing is taken until the watermark file can be written',
+      )
+      for (const item of items) item.reject(error)
+      return
+    }
     const nowMs = this.#arrivalMs()
     const commit = formCommit(items, {
       baseOffset: this.#writer.endOffset,
@@ -350,14 +366,8 @@ export class Partition {
   }
 
   #publish(): QuestlogError | undefined {
-    try {
-      this.#options.publish(this.watermark())
-      return undefined
-    } catch (error) {
-      const reason = 'the watermark file could not be written'
-      this.#options.logger.warn(reason, { ...this.#facts(), error })
-      return this.#unknownOutcome(reason, error)
-    }
+    const error = this.#publication.publish()
+    return error === undefined ? undefined : this.#unknownOutcome(unpublished, error)
   }
 
   /** What readers may see now. */
@@ -476,6 +486,7 @@ export class Partition {
     await this.#start.settled()
     if (this.#offline === null && this.#writer.syncedOffset < this.#writer.endOffset)
       await this.#syncAndPublish()
+    await this.#publication.close()
     if (this.#offline === null) await this.#writeSnapshot(this.#writer.endOffset)
     await this.#aborted.close()
     await this.#writer.close()

@@ -364,6 +364,45 @@ describe('a failing disk', () => {
     await log.close()
   })
 
+  test('what a watermark file that cannot be written keeps from readers is not answered, not even to a retry', async () => {
+    const files = simulated()
+    const clock = new SimulatedClock()
+    const log = await openLog(files, { clock })
+    const topic = await createEvents(log)
+    const batch = () => clientBatch({ values: ['a'], producerId: 1, sequence: 0 })
+    const produce = () => codeOf(log.appendBatches('events', 0, batch(), 'acknowledged'))
+    files.fault = (operation) => (operation === 'shared' ? 'EIO' : undefined)
+    expect(await produce()).toBe('OUTCOME_UNKNOWN')
+    expect(await produce()).toBe('OVERLOADED')
+    expect(await codeOf(log.append('events', null, [record('b')]))).toBe('OVERLOADED')
+    expect(values(await readAll(files, topic))).toEqual([])
+    expect(log.states()[0]).toMatchObject({ endOffset: 1, pendingBytes: 0 })
+    files.fault = () => undefined
+    expect(await produce()).toBeUndefined()
+    expect(values(await readAll(files, topic))).toEqual(['a'])
+    await log.close()
+  })
+
+  test('a watermark file that can be written again shows what is kept, although nothing more comes', async () => {
+    const files = simulated()
+    const clock = new SimulatedClock()
+    const log = await openLog(files, { clock })
+    const topic = await createEvents(log)
+    files.fault = (operation) => (operation === 'shared' ? 'EIO' : undefined)
+    expect(await codeOf(log.append('events', null, [record('a')]))).toBe('OUTCOME_UNKNOWN')
+    let advanced = 0
+    log.onAdvance(() => advanced++)
+    clock.advance(1_000)
+    await nextTurn()
+    expect(values(await readAll(files, topic))).toEqual([])
+    files.fault = () => undefined
+    clock.advance(1_000)
+    await nextTurn()
+    expect(values(await readAll(files, topic))).toEqual(['a'])
+    expect(advanced).toBe(1)
+    await log.close()
+  })
+
   test('a folder that cannot be written is DATA_UNUSABLE', async () => {
     const files = simulated()
     files.fault = (operation) => (operation === 'create' ? 'EACCES' : undefined)
