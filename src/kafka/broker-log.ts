@@ -9,6 +9,7 @@ export type BrokerLog = Pick<
   | 'createTopic'
   | 'deleteRecords'
   | 'deleteTopic'
+  | 'hasRoom'
   | 'onAdvance'
   | 'partition'
   | 'producers'

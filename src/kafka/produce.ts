@@ -1,5 +1,5 @@
 import type { Clock } from '../core/clock.ts'
-import { asQuestlogError, QuestlogError } from '../core/errors.ts'
+import { asQuestlogError, errorCatalog, QuestlogError } from '../core/errors.ts'
 import type { Settings } from '../core/settings.ts'
 import type { RequestOf, ResponseOf } from './apis.ts'
 import type { BrokerCounters } from './broker-counters.ts'
@@ -7,12 +7,13 @@ import type { BrokerLog } from './broker-log.ts'
 import { kafkaErrorOf, kafkaErrors } from './error-codes.ts'
 import type { ClientConnection, Handler } from './handler.ts'
 import { checkPartitionCount } from './partition-count.ts'
+import { ConnectionTurns, RefusedBatches } from './produce-turns.ts'
 import type { RareLog } from './rare-log.ts'
 import type { TransactionCoordinator } from './transactions/coordinator.ts'
 import { transactionalProducers } from './transactions/transaction-handlers.ts'
 
 export interface ProduceParts {
-  readonly log: Pick<BrokerLog, 'appendBatches' | 'topic'>
+  readonly log: Pick<BrokerLog, 'appendBatches' | 'hasRoom' | 'topic'>
   readonly settings: Settings
   readonly clock: Clock
   readonly counters: BrokerCounters
@@ -39,6 +40,8 @@ const heldMsMax = 60_000
 /** What a client that was held back in vain is told to wait. */
 const throttleTimeMs = 1_000
 const notInTransaction = 'the partition is in no open transaction of the producer'
+const isAfterRefused =
+  'a batch before this one was refused and has not come again: send them in their order'
 const oneBatchOnly = 'a Produce request holds one record batch for each partition'
 const acksAll = -1
 const acksNone = 0
@@ -49,7 +52,8 @@ const acksNone = 0
  * and are refused with UNSUPPORTED_FOR_MESSAGE_FORMAT.
  *
  * Records of a transaction are taken while it is open and has the partition (KIP-890). While more than `backlogBytesMax` of the log wait for the tables, or a partition has no room for what waits for the disk, producers are held back: up to the
- * timeout of the request, then they get REQUEST_TIMED_OUT, with which clients send again.
+ * timeout of the request, then they get REQUEST_TIMED_OUT, with which clients send again. What an idempotent producer has sent behind a batch that was refused so is
+ * OUT_OF_ORDER_SEQUENCE_NUMBER until that one has come again, also where the partition knows nothing of the producer yet.
  */
 export function produceHandler(parts: ProduceParts): Handler<'produce'> {
   const producers = new Producers(parts)
@@ -61,11 +65,22 @@ export function produceHandler(parts: ProduceParts): Handler<'produce'> {
   }
 }
 
-/** Keeps the appends of each connection in order: an idempotent producer has several requests under way. */
+/** One append of a request. */
+interface Piece {
+  readonly topic: string
+  readonly index: number
+  readonly records: Buffer
+  readonly until: 'written' | 'acknowledged'
+  readonly connection: ClientConnection
+  /** When it is given up, monotonic. */
+  readonly untilMs: number
+}
+
+/** Keeps the appends of each connection in order: a producer has several requests under way. */
 class Producers {
   readonly #parts: ProduceParts
-  /** Settles when the requests of a connection that are held back are on their way. */
-  readonly #held = new WeakMap<ClientConnection, Promise<unknown>>()
+  readonly #turns = new ConnectionTurns()
+  readonly #refused = new RefusedBatches()
 
   constructor(parts: ProduceParts) {
     this.#parts = parts
@@ -80,11 +95,10 @@ class Producers {
     if (acks !== acksAll && acks !== acksNone && acks !== 1)
       return this.#refuse(request, kafkaErrors.invalidRequiredAcks, `acks can't be ${acks}`)
     const untilMs = this.#parts.clock.monotonicMs() + clamp(request.timeoutMs, 0, heldMsMax)
-    const held = this.#held.get(connection)
-    const response =
-      held === undefined && !this.#isBehind()
-        ? await this.#append(request, connection, untilMs)
-        : await this.#hold(request, connection, untilMs, held)
+    const isFree = !this.#turns.isTaken(connection) && this.#hasRoom(request)
+    const response = isFree
+      ? await this.#append(request, connection, untilMs)
+      : await this.#hold(request, connection, untilMs)
     if (acks !== acksNone) return response
     const failed = response.responses
       .flatMap(({ partitionResponses }) => partitionResponses)
@@ -100,37 +114,32 @@ class Producers {
     return this.#parts.backlogBytes() > this.#parts.settings.backlogBytesMax
   }
 
-  /** Waits for its turn on the connection, then for the tables. */
+  /** Whether the tables and the partitions can take the request now. */
+  #hasRoom({ topicData }: ProduceRequest): boolean {
+    if (this.#isBehind()) return false
+    return topicData.every(({ name, partitionData }) =>
+      partitionData.every(({ index, records }) =>
+        this.#parts.log.hasRoom(name, index, records?.length ?? 0),
+      ),
+    )
+  }
+
+  /** Waits for its turn on the connection, then for room. */
   async #hold(
     request: ProduceRequest,
     connection: ClientConnection,
     untilMs: number,
-    before: Promise<unknown> | undefined,
   ): Promise<ResponseOf<'produce'>> {
-    const ready = (before ?? Promise.resolve()).then(() =>
-      this.#waitFor(() => !this.#isBehind(), connection, untilMs),
-    )
-    return this.#inTurn(connection, ready, () => {
-      if (!this.#isBehind()) return this.#append(request, connection, untilMs)
+    const begun = await this.#turns.take(connection, async () => {
+      await this.#waitFor(() => this.#hasRoom(request), connection, untilMs)
+      if (!this.#isBehind()) return { answer: this.#append(request, connection, untilMs) }
+      for (const { name, partitionData } of request.topicData)
+        for (const { index, records } of partitionData)
+          if (records !== null) this.#refused.note(connection, placeOf(name, index), records)
       const why = `the tables are more than ${this.#parts.settings.backlogBytesMax} bytes behind`
-      return this.#refuse(request, kafkaErrors.requestTimedOut, why, throttleTimeMs)
+      return { answer: this.#refuse(request, kafkaErrors.requestTimedOut, why, throttleTimeMs) }
     })
-  }
-
-  /** Calls `run` after `ready`; what comes on this connection meanwhile waits until it was called. */
-  async #inTurn<T>(
-    connection: ClientConnection,
-    ready: Promise<void>,
-    run: () => T | Promise<T>,
-  ): Promise<T> {
-    let result: T | Promise<T> | undefined
-    const turn = ready.then(() => {
-      if (this.#held.get(connection) === turn) this.#held.delete(connection)
-      result = run()
-    })
-    this.#held.set(connection, turn)
-    await turn
-    return result as T | Promise<T> // set by the turn
+    return begun.answer
   }
 
   async #waitFor(
@@ -163,9 +172,10 @@ class Producers {
         if (named.has(index))
           return failure(index, kafkaErrors.invalidRequest, `${name}/${index} is named twice`)
         named.add(index)
-        const append = () => this.#appendOne(name, index, records, until)
-        return append().catch((error: unknown) =>
-          this.#retry(asQuestlogError(error), append, connection, untilMs, index),
+        const bytes = records ?? Buffer.alloc(0)
+        const piece = { topic: name, index, records: bytes, until, connection, untilMs } as const
+        return this.#appendOne(piece).catch((error: unknown) =>
+          this.#retry(asQuestlogError(error), piece),
         )
       })
     })
@@ -178,21 +188,18 @@ class Producers {
     }
   }
 
-  async #appendOne(
-    topic: string,
-    index: number,
-    records: Buffer | null,
-    until: 'written' | 'acknowledged',
-  ): Promise<PartitionAnswer> {
+  async #appendOne(piece: Piece): Promise<PartitionAnswer> {
     const { log, counters, transactions } = this.#parts
-    const bytes = records ?? Buffer.alloc(0)
-    if (moreThanOneBatch(bytes)) return failure(index, kafkaErrors.invalidRecord, oneBatchOnly)
-    for (const producer of transactionalProducers(bytes)) {
+    const { topic, index, records, connection } = piece
+    if (moreThanOneBatch(records)) return failure(index, kafkaErrors.invalidRecord, oneBatchOnly)
+    if (this.#refused.isBehind(connection, placeOf(topic, index), records))
+      return failure(index, kafkaErrors.outOfOrderSequenceNumber, isAfterRefused)
+    for (const producer of transactionalProducers(records)) {
       const errorCode = transactions.checkWrite(producer, topic, index)
       if (errorCode !== kafkaErrors.none) return failure(index, errorCode, notInTransaction)
     }
-    const appended = await log.appendBatches(topic, index, bytes, until)
-    counters.recordBytesIn += bytes.length
+    const appended = await log.appendBatches(topic, index, records, piece.until)
+    counters.recordBytesIn += records.length
     return {
       index,
       errorCode: kafkaErrors.none,
@@ -202,30 +209,33 @@ class Producers {
     }
   }
 
-  /** What the partition had no room for is tried again in a moment, before anything that comes later on the connection. */
-  async #retry(
-    error: QuestlogError,
-    append: () => Promise<PartitionAnswer>,
-    connection: ClientConnection,
-    untilMs: number,
-    index: number,
-  ): Promise<PartitionAnswer> {
-    const { clock, rareLog } = this.#parts
-    const mayRetry = error.code === 'OVERLOADED' && clock.monotonicMs() < untilMs
-    if (!mayRetry || connection.closed.aborted) {
-      if (error.code === 'INTERNAL') rareLog.warn('a Kafka append failed', { error })
-      return failure(index, kafkaErrorOf(error), error.message)
-    }
-    const pause = clock.sleep(lookIntervalMs, connection.closed)
-    const before = this.#held.get(connection) ?? Promise.resolve()
-    return this.#inTurn(
-      connection,
-      before.then(() => pause),
-      () =>
-        append().catch((again: unknown) =>
-          this.#retry(asQuestlogError(again), append, connection, untilMs, index),
-        ),
-    )
+  /** What the log could not take is tried again in a moment, and holds up what comes later on the connection until it is taken or given up. */
+  #retry(error: QuestlogError, piece: Piece): Promise<PartitionAnswer> | PartitionAnswer {
+    if (!this.#mayRetry(error, piece)) return this.#giveUp(error, piece)
+    return this.#turns.take(piece.connection, async () => {
+      let last = error
+      while (this.#mayRetry(last, piece)) {
+        await this.#parts.clock.sleep(lookIntervalMs, piece.connection.closed)
+        try {
+          return await this.#appendOne(piece)
+        } catch (again) {
+          last = asQuestlogError(again)
+        }
+      }
+      return this.#giveUp(last, piece)
+    })
+  }
+
+  #mayRetry({ code }: QuestlogError, { connection, untilMs }: Piece): boolean {
+    if (code !== 'OVERLOADED' || connection.closed.aborted) return false
+    return this.#parts.clock.monotonicMs() < untilMs
+  }
+
+  #giveUp(error: QuestlogError, { topic, index, records, connection }: Piece): PartitionAnswer {
+    if (error.code === 'INTERNAL') this.#parts.rareLog.warn('a Kafka append failed', { error })
+    if (errorCatalog[error.code].retriable)
+      this.#refused.note(connection, placeOf(topic, index), records)
+    return failure(index, kafkaErrorOf(error), error.message)
   }
 
   #refuse(
@@ -248,6 +258,10 @@ class Producers {
 function moreThanOneBatch(records: Buffer): boolean {
   if (records.length <= magicAt || records.readInt8(magicAt) < batchMagic) return false
   return records.readInt32BE(batchLengthAt) < records.length - batchLengthEnd
+}
+
+function placeOf(topic: string, index: number): string {
+  return `${topic}/${index}`
 }
 
 function failure(index: number, errorCode: number, errorMessage: string): PartitionAnswer {

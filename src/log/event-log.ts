@@ -77,6 +77,8 @@ export interface EventLog {
     records: Buffer,
     until: 'written' | 'acknowledged',
   ): Promise<BatchesAppended>
+  /** Whether an append of so many bytes would be let in now: false where it would be OVERLOADED because too much waits for the disk already. */
+  hasRoom(topic: string, partition: number, bytes: number): boolean
   /** Appends the control batch that ends the open transaction of a producer in a partition; resolves when it is acknowledged. Errors as of `appendBatches`. */
   appendMarker(topic: string, partition: number, marker: EndMarker): Promise<void>
   /** One partition; undefined when there is none. */
@@ -384,6 +386,10 @@ class OpenLog implements EventLog {
     until: 'written' | 'acknowledged',
   ): Promise<BatchesAppended> {
     return this.#partition(topic, partition).appendBatches(records, until)
+  }
+
+  hasRoom(topic: string, partition: number, bytes: number): boolean {
+    return this.#live.get(topic)?.partitions[partition]?.hasRoom(bytes) ?? true
   }
 
   async appendMarker(topic: string, partition: number, marker: EndMarker): Promise<void> {

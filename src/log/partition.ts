@@ -199,9 +199,15 @@ export class Partition {
       throw this.#error('PARTITION_OFFLINE', `the partition is offline: ${this.#offline}`)
   }
 
+  /** See EventLog.hasRoom. */
+  hasRoom(bytes: number): boolean {
+    const { pendingBytesMax } = this.#options.settings
+    return this.#pendingBytes === 0 || this.#pendingBytes + bytes <= pendingBytesMax
+  }
+
   #checkRoom(bytes: number): void {
     const { pendingBytesMax } = this.#options.settings
-    if (this.#pendingBytes > 0 && this.#pendingBytes + bytes > pendingBytesMax)
+    if (!this.hasRoom(bytes))
       throw this.#error(
         'OVERLOADED',
         `${this.#pendingBytes} bytes already wait for the disk (pendingBytesMax ${pendingBytesMax})`,
@@ -259,12 +265,8 @@ export class Partition {
   async #commit(items: readonly QueueItem[]): Promise<void> {
     // A duplicate is answered at once, so readers have to know of its original; and more that can't be shown would only be repeated by clients.
     if (this.#publication.isDue && this.#publish() !== undefined) {
-      for (const { bytes } of items) this.#pendingBytes -= bytes
-      const error = this.#error(
-        'OVERLOADED',
-        'nothing is taken until the watermark file can be written',
-      )
-      for (const item of items) item.reject(error)
+      const reason = 'nothing is taken until the watermark file can be written'
+      this.#refuse([...items, ...this.#queue.splice(0)], this.#error('OVERLOADED', reason))
       return
     }
     const nowMs = this.#arrivalMs()
@@ -280,6 +282,15 @@ export class Partition {
     for (const { item, placed } of commit.accepted)
       if (error === undefined) item.resolve(placed)
       else item.reject(error)
+    // What came meanwhile must not get ahead of what comes again.
+    if (error?.code === 'OVERLOADED') this.#refuse(this.#queue.splice(0), error)
+  }
+
+  #refuse(items: readonly QueueItem[], error: QuestlogError): void {
+    for (const item of items) {
+      this.#pendingBytes -= item.bytes
+      item.reject(error)
+    }
   }
 
   /** Gives the error of the commit if it did not work out. */

@@ -26,6 +26,10 @@ interface FakePartition {
 export class FakeLog implements BrokerLog {
   /** Acknowledgements wait for this: a sync that takes its time. */
   sync: Promise<void> = Promise.resolve()
+  /** A larger append is refused. */
+  roomBytes = Number.POSITIVE_INFINITY
+  /** How often somebody looked whether there is room. */
+  looks = 0
   /** Each append that comes is rejected with the next of these. */
   readonly failures: QuestlogError[] = []
   readonly appended: { topic: string; partition: number; values: string[] }[] = []
@@ -56,6 +60,11 @@ export class FakeLog implements BrokerLog {
     return topic
   }
 
+  hasRoom(_topic: string, _partition: number, bytes: number): boolean {
+    this.looks++
+    return bytes <= this.roomBytes
+  }
+
   async appendBatches(
     topic: string,
     partition: number,
@@ -64,6 +73,8 @@ export class FakeLog implements BrokerLog {
   ): Promise<BatchesAppended> {
     const failure = this.failures.shift()
     if (failure !== undefined) throw failure
+    if (!this.hasRoom(topic, partition, records.length))
+      throw new QuestlogError('OVERLOADED', 'no room')
     const found = this.#topics.get(topic)?.partitions[partition]
     if (found === undefined) throw new QuestlogError('TOPIC_UNKNOWN', `no ${topic}/${partition}`)
     if (records.length < 61) throw new QuestlogError('RECORD_BATCH_MALFORMED', 'no batch')

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { QuestlogError } from '../../src/core/errors.ts'
 import { kafkaErrors } from '../../src/kafka/error-codes.ts'
 import { encodeRequestFrame } from '../../src/kafka/frames.ts'
+import { clientBatch } from '../log/client-batch.ts'
 import { batchOf } from '../support/kafka-batches.ts'
 import {
   fetchOnce,
@@ -192,6 +193,63 @@ describe('a producer is held back', () => {
     expect(await produce(kafka, ['third'], { timeoutMs: 30 })).toMatchObject({
       errorCode: kafkaErrors.requestTimedOut,
     })
+  })
+})
+
+describe('the order of a connection', () => {
+  const framed = (correlationId: number, records: Buffer) =>
+    encodeRequestFrame('produce', 9, { correlationId, clientId: 'raw' }, produceRequest(records))
+
+  test('holds although a later request of the same bytes would find room where the first did not', async () => {
+    const { log, port } = await start()
+    const socket = await openRaw(port)
+    log.roomBytes = 500
+    const batches = [batchOf('x'.repeat(600)), batchOf('small'), batchOf('last')]
+    socket.write(Buffer.concat(batches.flatMap((bytes, id) => framed(id, bytes))))
+    await until('some looks', () => log.looks > 4)
+    expect(log.appended).toEqual([])
+    log.roomBytes = 1_000
+    await until('all appends', () => log.appended.length === 3)
+    expect(log.appended.map(({ values }) => values[0]?.slice(0, 5))).toEqual([
+      'xxxxx',
+      'small',
+      'last',
+    ])
+  })
+
+  test('holds although several requests fail late, once and again', async () => {
+    const { client, log } = await start()
+    const kafka = await client()
+    const full = () => new QuestlogError('OVERLOADED', 'no room')
+    log.failures.push(full(), full(), full(), full(), full())
+    const answers = ['first', 'second', 'third'].map((value) => produce(kafka, [value]))
+    await Promise.all(answers)
+    expect(log.appended.map(({ values }) => values)).toEqual([['first'], ['second'], ['third']])
+  })
+
+  test('of an idempotent producer that nobody knows yet: what follows a refused batch has to wait for it', async () => {
+    const { client, log } = await start()
+    const kafka = await client()
+    const send = async (sequence: number, over: { timeoutMs?: number; epoch?: number } = {}) => {
+      const { timeoutMs = 5_000, epoch = 0 } = over
+      const bytes = clientBatch({ values: [String(sequence)], producerId: 7, epoch, sequence })
+      const answer = await kafka.request('produce', 9, produceRequest(bytes, { timeoutMs }))
+      return partitionAnswer(answer).errorCode
+    }
+    log.roomBytes = 10
+    const first = send(0, { timeoutMs: 30 })
+    const second = first.then(() => (log.roomBytes = 1_000)).then(() => send(1))
+    expect([await first, await second]).toEqual([
+      kafkaErrors.requestTimedOut,
+      kafkaErrors.outOfOrderSequenceNumber,
+    ])
+    expect(log.appended).toEqual([])
+    expect([await send(0), await send(1), await send(2)]).toEqual([0, 0, 0])
+    log.roomBytes = 10
+    expect(await send(3, { timeoutMs: 30 })).toBe(kafkaErrors.requestTimedOut)
+    log.roomBytes = 1_000
+    expect(await send(4)).toBe(kafkaErrors.outOfOrderSequenceNumber)
+    expect(await send(0, { epoch: 1 })).toBe(0)
   })
 })
 

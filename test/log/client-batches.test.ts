@@ -261,6 +261,34 @@ describe('a group commit', () => {
     await log.close()
   })
 
+  test('that fails for a full disk takes what waits behind it along: nothing gets ahead of what comes again', async () => {
+    const { files, log } = await opened()
+    const large = () => clientBatch({ values: ['x'.repeat(5_000)], producerId: 1, sequence: 0 })
+    const small = () => clientBatch({ values: ['y'], producerId: 1, sequence: 1 })
+    let behind: Promise<string | undefined> | undefined
+    files.fault = (operation) => {
+      if (operation !== 'append' || behind !== undefined) return undefined
+      behind = codeOf(append(log, small()))
+      return 'ENOSPC'
+    }
+    expect(await codeOf(append(log, large()))).toBe('OVERLOADED')
+    expect(await behind).toBe('OVERLOADED')
+    expect(log.states()[0]).toMatchObject({ endOffset: 0, pendingBytes: 0 })
+    expect(await append(log, large())).toMatchObject({ baseOffset: 0 })
+    expect(await append(log, small())).toMatchObject({ baseOffset: 1 })
+    await log.close()
+  })
+
+  test('says beforehand whether there is room', async () => {
+    const { log } = await opened({}, { pendingBytesMax: 64 * 1024 })
+    expect(log.hasRoom('events', 0, 100_000)).toBe(true) // one alone may be larger
+    const first = append(log, clientBatch({ values: ['x'.repeat(40_000)] }))
+    expect([20_000, 40_000].map((bytes) => log.hasRoom('events', 0, bytes))).toEqual([true, false])
+    await first
+    expect(log.hasRoom('events', 0, 40_000)).toBe(true)
+    await log.close()
+  })
+
   test('that fails for a full disk leaves producers as they were', async () => {
     const { files, log } = await opened()
     const batch = (sequence: number) => clientBatch({ values: ['x'], producerId: 1, sequence })
