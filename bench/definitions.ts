@@ -64,3 +64,39 @@ export default defineConfig({
 })
 `
 }
+
+/** One table that commits as often as it may, with maintenance all the while; `batchDefinition`'s events. */
+export const oftenDefinition = `
+import { defineConfig, event, table } from 'questlog'
+
+export default defineConfig({
+  settings: { maintenanceIntervalMs: 500 },
+  events: {
+    purchase: event({ params: ${JSON.stringify({ type: 'object', properties })} }),
+  },
+  tables: { ${batchTable}: table({ from: 'purchase', trigger: '100ms' }) },
+})
+`
+
+/** `manyTablesDefinition` of one type, beside tables of `queryDefinition`, none of which is merged unless a command says so. */
+export function mergingDefinition(type: string, past: readonly string[]): string {
+  return `
+import { defineConfig, event, table } from 'questlog'
+
+export default defineConfig({
+  settings: { maintenanceIntervalMs: 86_400_000 },
+  topics: { past: {} },
+  events: {
+    ${type}: event({ route: 'GET /${type}', reply: 'ok\\n', params: { type: 'object', properties: { number: { type: 'integer' } } } }),
+    purchase_sword: event({
+      topic: 'past',
+      params: { type: 'object', properties: { color: { type: 'string' }, damage: { type: 'integer' } } },
+    }),
+  },
+  tables: {
+    ${type}: table({ from: '${type}', trigger: '2s' }),
+    ${past.map((name) => `${name}: table({ from: 'purchase_sword' })`).join(',\n    ')},
+  },
+})
+`
+}

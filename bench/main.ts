@@ -7,6 +7,7 @@ import { measureKafka } from './benchmarks/kafka.ts'
 import { measureQueries } from './benchmarks/queries.ts'
 import { measureSingleEvents } from './benchmarks/single-events.ts'
 import { measureStart } from './benchmarks/start.ts'
+import { measureTables } from './benchmarks/tables.ts'
 import { describeMachine } from './machine.ts'
 import { cleanUp } from './processes.ts'
 import { renderReport, saveReport, type Findings, type Report } from './report.ts'
@@ -29,6 +30,7 @@ const benchmarks: readonly Benchmark[] = [
   { name: 'start', title: 'Start, and memory', measure: measureStart },
   { name: 'flask', title: 'The same routes in Flask, for scale', measure: measureFlask },
   { name: 'queries', title: 'Queries', measure: measureQueries },
+  { name: 'tables', title: 'Tables: commits, and merging files', measure: measureTables },
   { name: 'kafka', title: 'Kafka clients', measure: measureKafka },
 ]
 
