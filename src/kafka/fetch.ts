@@ -120,9 +120,11 @@ class Fetches {
           counters.recordBytesOut += bytes
           return
         }
-        await this.#waitForMore(partitions, bytes > 0, deadline.signal)
+        // It is read anew anyway: until then others may have the memory.
+        for (const partition of partitions) partition.release()
         budget.release(held)
         held = 0
+        await this.#waitForMore(partitions, bytes > 0, deadline.signal)
       }
     } finally {
       deadline.clear()

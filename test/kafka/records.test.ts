@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { QuestlogError } from '../../src/core/errors.ts'
 import { kafkaErrors } from '../../src/kafka/error-codes.ts'
 import { encodeRequestFrame } from '../../src/kafka/frames.ts'
@@ -275,6 +275,20 @@ describe('Fetch', () => {
     expect((await waiting)[0]?.values).toEqual(['one', 'two'])
     const late = await fetchOnce(reader, { maxWaitMs: 30, minBytes: bytes * 9 })
     expect(late[0]?.values).toEqual(['one', 'two'])
+  })
+
+  test('that waits for more than there is holds no memory meanwhile, and gives what there is in the end', async () => {
+    const { broker, client, log } = await start()
+    const [writer, reader] = [await client(), await client()]
+    const large = 'x'.repeat(300_000)
+    await produce(writer, [large])
+    const looks = vi.spyOn(log, 'partition')
+    const waiting = fetchOnce(reader, { maxWaitMs: 400, minBytes: 9_000_000 })
+    const held = () => metricOf(broker, 'fetch_bytes')
+    await until('it is read and waits', () => looks.mock.calls.length > 2 && held() === 0)
+    await produce(writer, ['more']) // it looks again
+    expect((await waiting)[0]?.values.map(({ length }) => length)).toEqual([300_000, 4])
+    await until('its memory is given back', () => held() === 0)
   })
 
   test('gives the first batch however large, and else keeps to the limits', async () => {
