@@ -1,7 +1,6 @@
 import { committedSlice } from '../engines/committed-slice.ts'
 import type { KafkaClient } from '../kafka/client.ts'
 import { kafkaErrors } from '../kafka/error-codes.ts'
-import { decodeRecords } from '../log/record-batch.ts'
 import type { LogRecord } from '../log/record.ts'
 import {
   brokerError,
@@ -11,6 +10,7 @@ import {
   startOfLog,
   versions,
 } from './broker.ts'
+import { firstOf, readableRecords, skippedLine, type ReadablePiece } from './readable-records.ts'
 import { endLine, type TailStart } from './tail.ts'
 
 const fetchBytesMax = 8 * 1024 * 1024
@@ -29,6 +29,8 @@ export interface ConsumeOptions {
   readonly write: (bytes: Uint8Array) => Promise<void>
   /** One line for standard error at the end of each partition, when not following. */
   readonly reachedEnd: (line: string) => void
+  /** One line for standard error for records that can't be read; it goes on after them. */
+  readonly skipped: (line: string) => void
 }
 
 const fetchWaitMs = 500
@@ -44,11 +46,12 @@ export async function consumeTopic(options: ConsumeOptions): Promise<void> {
   let count = 0
   while (count < countMax && next.size > 0) {
     for (const read of await fetchRecords(client, topic, next, fetchWaitMs)) {
-      const { partition, records, nextOffset, endOffset } = read
-      const taken = records.slice(0, countMax - count)
-      count += taken.length
-      const lines = taken.map((record) => options.format(partition, record))
+      const { partition, endOffset } = read
+      const { records, unreadable, nextOffset } = firstOf(read, countMax - count)
+      count += records.length
+      const lines = records.map((record) => options.format(partition, record))
       if (lines.length > 0) await options.write(Buffer.concat(lines))
+      for (const range of unreadable) options.skipped(skippedLine(topic, partition, range))
       next.set(partition, nextOffset)
       if (nextOffset < endOffset || options.follow) continue
       next.delete(partition)
@@ -76,10 +79,8 @@ async function startOffsets(
 }
 
 /** Records of one partition from an answer, and where to read on. */
-export interface FetchedPartition {
+export interface FetchedPartition extends ReadablePiece {
   readonly partition: number
-  readonly records: readonly LogRecord[]
-  readonly nextOffset: number
   /** Where the partition ends now, for a reader of committed records. */
   readonly endOffset: number
 }
@@ -125,8 +126,7 @@ function readBatches(
   bytes: Buffer,
   start: number,
   aborted: readonly { producerId: number; firstOffset: number }[],
-): { records: readonly LogRecord[]; nextOffset: number } {
+): ReadablePiece {
   const { batches, nextOffset } = committedSlice({ bytes, aborted }, start)
-  const records = batches.flatMap((batch) => decodeRecords(batch))
-  return { records: records.filter(({ offset }) => offset >= start), nextOffset }
+  return { ...readableRecords(batches, start, nextOffset), nextOffset }
 }

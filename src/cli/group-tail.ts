@@ -4,6 +4,7 @@ import type { LogRecord } from '../log/record.ts'
 import { endOfLog, fetchOffsets, startOfLog } from './broker.ts'
 import { fetchRecords } from './consumer.ts'
 import { GroupMembership } from './group-membership.ts'
+import { firstOf, skippedLine } from './readable-records.ts'
 import { endLine } from './tail.ts'
 
 const fetchWaitMs = 500
@@ -22,6 +23,8 @@ export interface GroupTailOptions {
   readonly format: (partition: number, record: LogRecord) => Uint8Array
   readonly write: (bytes: Uint8Array) => Promise<void>
   readonly reachedEnd: (line: string) => void
+  /** One line for standard error for records that can't be read; it goes on after them. */
+  readonly skipped: (line: string) => void
   readonly signal: AbortSignal
 }
 
@@ -83,12 +86,13 @@ async function readGeneration(
     const fetched = await fetchRecords(client, topic, next, fetchWaitMs)
     const progress = new Map<number, number>()
     let isLevel = true
-    for (const { partition, records, nextOffset, endOffset } of fetched) {
-      const taken = records.slice(0, countMax - count)
-      count += taken.length
-      const lines = taken.map((record) => options.format(partition, record))
+    for (const read of fetched) {
+      const { partition, endOffset } = read
+      const { records, unreadable, nextOffset: reached } = firstOf(read, countMax - count)
+      count += records.length
+      const lines = records.map((record) => options.format(partition, record))
       if (lines.length > 0) await options.write(Buffer.concat(lines))
-      const reached = taken.length < records.length ? (taken.at(-1)?.offset ?? -1) + 1 : nextOffset
+      for (const range of unreadable) options.skipped(skippedLine(topic, partition, range))
       if (reached > (next.get(partition) ?? 0)) progress.set(partition, reached)
       isLevel &&= reached >= endOffset
     }

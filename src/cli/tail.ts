@@ -1,8 +1,8 @@
 import type { Clock } from '../core/clock.ts'
 import { QuestlogError } from '../core/errors.ts'
 import type { LogReader } from '../log/reader.ts'
-import { decodeRecords } from '../log/record-batch.ts'
 import type { LogRecord, PartitionWatermark, Topic } from '../log/record.ts'
+import { firstOf, readableRecords, skippedLine } from './readable-records.ts'
 
 const readBytesMax = 1024 * 1024
 const lookIntervalMs = 20
@@ -29,6 +29,8 @@ export interface TailOptions {
   readonly write: (bytes: Uint8Array) => Promise<void>
   /** One line for standard error at the end of each partition, when not following. */
   readonly reachedEnd: (line: string) => void
+  /** One line for standard error for records that can't be read; it goes on after them. */
+  readonly skipped: (line: string) => void
   readonly signal?: AbortSignal
 }
 
@@ -80,13 +82,12 @@ async function copy(
       if (start <= from) throw error
       return { batches: [], nextOffset: start } // retention has just removed what lay there
     })
-  const records = batches
-    .flatMap((batch) => decodeRecords(batch))
-    .filter((record) => record.offset >= from && record.offset < end.visibleOffset)
-  const taken = records.slice(0, countMax)
-  const lines = taken.map((record) => options.format(partition, record))
+  const readable = readableRecords(batches, from, end.visibleOffset)
+  const { records, unreadable } = firstOf({ ...readable, nextOffset }, countMax)
+  const lines = records.map((record) => options.format(partition, record))
   if (lines.length > 0) await options.write(Buffer.concat(lines))
-  return { count: taken.length, nextOffset }
+  for (const range of unreadable) options.skipped(skippedLine(options.topic.name, partition, range))
+  return { count: records.length, nextOffset }
 }
 
 /** Where the partition begins by now. */

@@ -7,10 +7,12 @@ import { parseWhole } from '../arguments.ts'
 import { fetchOffsets, openBroker } from '../broker.ts'
 import { consumeTopic } from '../consumer.ts'
 import { tailGroup } from '../group-tail.ts'
+import { interruptSignal } from '../interrupt.ts'
 import { formatKcat, listCluster } from '../kcat-format.ts'
-import { exitCodes, printLine, printLines, printWord, writeOut } from '../output.ts'
+import { printLine, printLines, printWord, writeOut } from '../output.ts'
 import { openInput } from '../produce-input.ts'
 import { TopicProducer } from '../producer.ts'
+import { SkippedRecords } from '../readable-records.ts'
 import { parseStart, type TailStart } from '../tail.ts'
 
 const flag = (alias: string, description: string) =>
@@ -47,6 +49,7 @@ export const kcatCommand = defineCommand({
   async run({ args, data }) {
     const values = data as ReadonlyMap<string, readonly string[]> // run-command hands over every value of repeated options
     const client = await openBroker(args)
+    const skipped = new SkippedRecords()
     const words: KcatWords = {
       client,
       values,
@@ -56,6 +59,7 @@ export const kcatCommand = defineCommand({
       countMax: args.count === undefined ? Infinity : parseWhole(args.count, '-c', 1),
       follow: args.exit !== true,
       say: args.quiet === true ? () => {} : printWord,
+      skipped: skipped.say,
       file: args.file ?? null,
       keySeparator: args['key-separator'] ?? null,
       format: formatKcat({
@@ -71,7 +75,7 @@ export const kcatCommand = defineCommand({
       else if (args.produce === true) await produce(words)
       else if (args.consume === true || args.topic !== undefined) await consume(words)
       else throw new QuestlogError('USAGE', 'one of -C, -P, -L, -Q and -G is needed')
-      return exitCodes.ok
+      return skipped.exitCode
     } finally {
       await client.close()
     }
@@ -87,6 +91,7 @@ interface KcatWords {
   readonly countMax: number
   readonly follow: boolean
   readonly say: (line: string) => void
+  readonly skipped: (line: string) => void
   readonly file: string | null
   readonly keySeparator: string | null
   readonly format: ReturnType<typeof formatKcat>
@@ -109,9 +114,6 @@ async function consume(words: KcatWords): Promise<void> {
 }
 
 async function consumeAsGroup(words: KcatWords, group: string): Promise<void> {
-  const interrupted = new AbortController()
-  process.once('SIGINT', () => interrupted.abort())
-  process.once('SIGTERM', () => interrupted.abort())
   const topic = topicOf(words)
   const resets = ['auto.offset.reset=earliest', 'auto.offset.reset=beginning']
   const isEarliest = (words.values.get('property') ?? []).some((each) => resets.includes(each))
@@ -124,7 +126,7 @@ async function consumeAsGroup(words: KcatWords, group: string): Promise<void> {
     format: (partition, record) => words.format(topic, partition, record),
     write: writeOut,
     reachedEnd: words.say,
-    signal: interrupted.signal,
+    signal: interruptSignal(),
   })
 }
 

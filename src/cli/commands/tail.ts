@@ -9,8 +9,10 @@ import { parseWhole } from '../arguments.ts'
 import { brokerArguments, openBroker } from '../broker.ts'
 import { consumeTopic, type ConsumeOptions } from '../consumer.ts'
 import { tailGroup, type GroupTailOptions } from '../group-tail.ts'
+import { interruptSignal } from '../interrupt.ts'
 import { requireData } from '../locate.ts'
 import { exitCodes, printWord, writeOut } from '../output.ts'
+import { SkippedRecords } from '../readable-records.ts'
 import { formatRecordJson, parseStart, tailTopic } from '../tail.ts'
 import { requireTopic } from '../topics.ts'
 
@@ -60,6 +62,7 @@ export const tailCommand = defineCommand({
       args.partition === undefined ? undefined : parseWhole(args.partition, '--partition', 0)
     if (args.broker !== undefined)
       return tailBroker(args, { start, only, countMax, format, follow: args.exit !== true })
+    const skipped = new SkippedRecords()
     const reader = new LogReader(realFiles, join(requireData(args.data), 'log'))
     try {
       const topic = requireTopic(await reader.topics(), args.topic)
@@ -79,8 +82,9 @@ export const tailCommand = defineCommand({
         format,
         write: writeOut,
         reachedEnd: printWord,
+        skipped: skipped.say,
       })
-      return exitCodes.ok
+      return skipped.exitCode
     } finally {
       await reader.close()
     }
@@ -98,6 +102,7 @@ async function tailBroker(
   args: BrokerWords,
   options: Pick<ConsumeOptions, 'start' | 'only' | 'countMax' | 'follow' | 'format'>,
 ): Promise<number> {
+  const skipped = new SkippedRecords()
   const client = await openBroker(args)
   try {
     await consumeTopic({
@@ -106,8 +111,9 @@ async function tailBroker(
       topic: args.topic,
       write: writeOut,
       reachedEnd: printWord,
+      skipped: skipped.say,
     })
-    return exitCodes.ok
+    return skipped.exitCode
   } finally {
     await client.close()
   }
@@ -118,9 +124,8 @@ async function tailAsGroup(
   group: string,
   options: Pick<GroupTailOptions, 'begin' | 'countMax' | 'follow' | 'format'>,
 ): Promise<number> {
-  const interrupted = new AbortController()
-  process.once('SIGINT', () => interrupted.abort())
-  process.once('SIGTERM', () => interrupted.abort())
+  const signal = interruptSignal()
+  const skipped = new SkippedRecords()
   const client = await openBroker(args)
   try {
     await tailGroup({
@@ -131,9 +136,10 @@ async function tailAsGroup(
       topic: args.topic,
       write: writeOut,
       reachedEnd: printWord,
-      signal: interrupted.signal,
+      skipped: skipped.say,
+      signal,
     })
-    return interrupted.signal.aborted ? exitCodes.interrupted : exitCodes.ok
+    return signal.aborted ? exitCodes.interrupted : skipped.exitCode
   } finally {
     await client.close()
   }
