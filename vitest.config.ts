@@ -26,7 +26,8 @@ export default defineConfig({
     pool: 'forks',
     // By default one core is left out, which on two cores means one worker.
     maxWorkers: Math.max(2, availableParallelism() - 1),
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
+    // Guards against what hangs: no test may depend on how fast the machine is.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
   },
 })

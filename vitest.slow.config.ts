@@ -13,7 +13,8 @@ export default defineConfig({
     pool: 'forks',
     fileParallelism: false,
     bail: 1,
-    testTimeout: 600_000,
-    hookTimeout: 600_000,
+    // Guards against what hangs: no test may depend on how fast the machine is.
+    testTimeout: 1_200_000,
+    hookTimeout: 1_200_000,
   },
 })

@@ -10,7 +10,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { freePort, runCommand } from './support/commands.ts'
+import { freePorts, runCommand } from './support/commands.ts'
 import { findBlocks, findSteps, normalize } from './support/readme.ts'
 import { listFiles, readText, repositoryRoot } from './support/tidy-source.ts'
 
@@ -47,7 +47,8 @@ describe('the README', () => {
       })
     symlinkSync(join(repositoryRoot, 'node_modules'), join(folder, 'node_modules'))
     mkdirSync(join(folder, 'runtime'))
-    ports = { collector: await freePort(), broker: await freePort(), sql: await freePort() }
+    const [collector = 0, broker = 0, sql = 0] = await freePorts(3)
+    ports = { collector, broker, sql }
   })
 
   afterAll(async () => {

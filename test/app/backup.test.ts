@@ -289,7 +289,7 @@ test('whatever happens while it runs, a backup is whole: restored elsewhere it a
     ),
     { numRuns: Number(process.env['QUESTLOG_RUNS'] ?? 3) },
   )
-}, 120_000)
+})
 
 test.each([
   ['set aside and committed', false],

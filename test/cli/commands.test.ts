@@ -66,12 +66,12 @@ let started: Result
 beforeAll(async () => {
   writeFileSync(join(folder, 'questlog.config.ts'), definition(''))
   started = await questlog('up', '-d', '--collector-port', '0', '--sql-port=0', '--broker-port=0')
-}, 60_000)
+})
 
 afterAll(async () => {
   await questlog('down')
   rmSync(folder, { recursive: true, force: true })
-}, 60_000)
+})
 
 test('up -d returns when everything is ready, with its screen', () => {
   expect(started.words).toBe('')

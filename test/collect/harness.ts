@@ -262,7 +262,7 @@ export function exchangeRaw(
 
 /** Waits until `condition` holds. */
 export async function until(condition: () => boolean, whatFor: string): Promise<void> {
-  const deadlineMs = performance.now() + 10_000
+  const deadlineMs = performance.now() + 60_000
   while (!condition()) {
     if (performance.now() > deadlineMs) throw new Error(`waited too long for ${whatFor}`)
     await new Promise((resolve) => setTimeout(resolve, 2))

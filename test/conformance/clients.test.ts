@@ -75,7 +75,7 @@ describe('clients of each language talk to questlog', () => {
     const output = await runOrThrow(
       'java',
       ['-cp', `${classes}:${classPath(jars)}`, 'JavaClient', target.bootstrap, `java${version}`],
-      { cwd: folder, timeoutMs: 120_000 },
+      { cwd: folder, timeoutMs: 600_000 },
     )
     expect(parseResults(output)).toEqual(javaResults)
   })

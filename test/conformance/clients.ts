@@ -41,7 +41,7 @@ export async function runScript(
   program: string,
   script: string,
   words: readonly string[],
-  timeoutMs = 120_000,
+  timeoutMs = 600_000,
 ): Promise<Record<string, unknown>> {
   const path = scriptPath(script)
   const output = await runOrThrow(program, [path, ...words], { cwd: repositoryRoot, timeoutMs })

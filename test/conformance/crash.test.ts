@@ -12,24 +12,31 @@ async function sendUnderKills(
 ): Promise<{ kills: number; results: Record<string, unknown> }> {
   await target.supervisor()
   const words = [scriptPath('numbered.py'), target.bootstrap, topic, String(count), kind]
-  const child = spawn(venvPython, words, { stdio: ['ignore', 'pipe', 'ignore'] })
+  const child = spawn(venvPython, words, { stdio: ['pipe', 'pipe', 'ignore'] })
   let output = ''
   const ended = new Promise<void>((resolve) => child.once('close', () => resolve()))
   child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text))
   const delivered = () => Number([...output.matchAll(/^delivered (\d+)$/gm)].at(-1)?.[1] ?? 0)
+  child.stdin.on('error', () => {}) // it has ended: what it printed tells why
   let kills = 0
   try {
     for (let next = killEvery; next < count; next = delivered() + killEvery) {
-      await waitFor(`${next} are answered`, 120_000, async () => delivered() >= next)
+      // However slowly it is watched, it does not run away: records are on their way when the kill comes.
+      child.stdin.write(`${next + onTheWay}\n`)
+      await waitFor(`${next} are answered`, 300_000, async () => delivered() >= next)
       await target.killIngest()
       kills++
     }
+    child.stdin.end()
     await ended
   } finally {
     child.kill('SIGKILL')
   }
   return { kills, results: parseResults(output) }
 }
+
+/** Records that are sent beyond those of which the answer is waited for. */
+const onTheWay = 1_500
 
 interface Sending {
   readonly topic: string

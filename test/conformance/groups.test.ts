@@ -17,7 +17,7 @@ describe.each(targets)('groups of $name', ({ start }) => {
   beforeAll(async () => {
     target = await start()
     const [host = '', port] = target.bootstrap.split(':')
-    const options = { host, port: Number(port), clientId: 'c', timeoutMs: 30_000 }
+    const options = { host, port: Number(port), clientId: 'c', timeoutMs: 60_000 }
     client = await KafkaClient.open(options)
     patient = await KafkaClient.open(options)
     const topics = ['read', 'other'].map((name) => ({
@@ -28,12 +28,12 @@ describe.each(targets)('groups of $name', ({ start }) => {
     const created = await client.request('createTopics', 7, { topics })
     expect(created.topics.map(({ errorCode }) => errorCode)).toEqual([0, 0])
     // A new Kafka has no coordinator for a while.
-    await waitFor('there is a coordinator', 30_000, async () => {
+    await waitFor('there is a coordinator', 120_000, async () => {
       const asked = { keyType: 0, coordinatorKeys: ['g'] }
       const { coordinators } = await client.request('findCoordinator', 6, asked)
       return coordinators[0]?.errorCode === 0
     })
-    await waitFor('groups can be committed to', 30_000, async () => {
+    await waitFor('groups can be committed to', 120_000, async () => {
       return (await commit('first', {}))[0] === 0
     })
   })
@@ -50,8 +50,9 @@ describe.each(targets)('groups of $name', ({ start }) => {
   type Join = Partial<ClientRequestOf<'joinGroup'>> & { readonly groupId: string }
   const join = (over: Join, version = 9, by = client) =>
     by.request('joinGroup', version, {
-      sessionTimeoutMs: 6_000,
-      rebalanceTimeoutMs: 30_000,
+      // Nobody sends heartbeats here: no member is to go while a slow machine thinks.
+      sessionTimeoutMs: 120_000,
+      rebalanceTimeoutMs: 120_000,
       memberId: '',
       protocolType: 'consumer',
       protocols,
@@ -167,16 +168,17 @@ describe.each(targets)('groups of $name', ({ start }) => {
   })
 
   test('a second member makes the first join again; both get what the leader says', async () => {
-    const one = await alone()
+    const sessionTimeoutMs = 15_000
+    const one = await alone({ sessionTimeoutMs })
     const { groupId } = one
     const { memberId: second } = await join({ groupId })
     const joining = join({ groupId, memberId: second }, 9, patient)
-    await waitFor('the first is asked to join', 10_000, async () => {
+    await waitFor('the first is asked to join', 60_000, async () => {
       return (await heartbeat(one)) === kafkaErrors.rebalanceInProgress
     })
     expect((await sync(one, one.memberId)).errorCode).toBe(kafkaErrors.rebalanceInProgress)
     expect(await commit(groupId, { ...claimOf(one) })).toEqual([0])
-    const first = await join({ groupId, memberId: one.memberId })
+    const first = await join({ groupId, memberId: one.memberId, sessionTimeoutMs })
     const other = await joining
     expect([first.generationId, other.generationId]).toEqual([2, 2])
     expect([first.leader, other.leader]).toEqual([one.memberId, one.memberId])
@@ -193,7 +195,7 @@ describe.each(targets)('groups of $name', ({ start }) => {
     expect((await sync(both.one, one.memberId, second)).assignment.toString()).toBe(one.memberId)
     expect((await waiting).assignment.toString()).toBe(second)
     // The first leaves without a word: the second is told within the session timeout.
-    await waitFor('the second is alone', 15_000, async () => {
+    await waitFor('the second is alone', 60_000, async () => {
       return (await heartbeat(both.two)) === kafkaErrors.rebalanceInProgress
     })
     const again = await join({ groupId, memberId: second })

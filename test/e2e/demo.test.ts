@@ -39,7 +39,7 @@ test('both processes are killed twice, and SQL finds exactly what was answered, 
   expect(output.split('\n').length).toBeLessThanOrEqual(42)
   expect(code).toBe(0)
   expectNothingLeft(output)
-}, 90_000)
+})
 
 test('Ctrl-C in the middle stops what was started and leaves nothing behind', async () => {
   let isInterrupted = false
@@ -51,7 +51,7 @@ test('Ctrl-C in the middle stops what was started and leaves nothing behind', as
   expect(output).toContain('Stopped; ')
   expect(code).toBe(130)
   expectNothingLeft(output)
-}, 60_000)
+})
 
 test('a wrong option is named, and nothing is started', async () => {
   const { code, output, complaints } = await run(['--sed', '1'], () => {})

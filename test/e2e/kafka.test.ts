@@ -22,9 +22,13 @@ async function produceAll(port: number, batches: number, perBatch: number): Prom
           host: '127.0.0.1',
           port,
           clientId: 'e2e',
-          timeoutMs: 5_000,
+          timeoutMs: 30_000,
         })
-        const answer = await client.request('produce', 9, { acks: -1, timeoutMs: 5_000, topicData })
+        const answer = await client.request('produce', 9, {
+          acks: -1,
+          timeoutMs: 30_000,
+          topicData,
+        })
         if (answer.responses[0]?.partitionResponses[0]?.errorCode !== 0) continue
         acknowledged += perBatch
         break
@@ -53,8 +57,8 @@ test('games and Kafka clients share topics and tables: what both were answered i
   await instance.kill('ingest')
   const [[one, two]] = await Promise.all([produced, games])
   // Ingest is there again: what it had written when it was killed is on the log by now, though nobody was answered.
-  const client = await waitFor('the broker answers', 30_000, () =>
-    KafkaClient.open({ host: '127.0.0.1', port, clientId: 'e2e', timeoutMs: 5_000 }).catch(
+  const client = await waitFor('the broker answers', 120_000, () =>
+    KafkaClient.open({ host: '127.0.0.1', port, clientId: 'e2e', timeoutMs: 30_000 }).catch(
       () => undefined,
     ),
   )
@@ -72,4 +76,4 @@ test('games and Kafka clients share topics and tables: what both were answered i
   expect((await instance.audit()).code).toBe(0)
   // A consumer finds the same records as SQL does.
   expect(offsets.topics[0]?.partitions[0]?.offset).toBe(Number(fromKafka) + Number(fromGames))
-}, 60_000)
+})

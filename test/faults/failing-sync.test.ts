@@ -24,14 +24,14 @@ async function failReal(built: FailingSync): Promise<void> {
   await using game = await Game.write(`hits: table({ from: 'hit', trigger: '1s' })`)
   await using instance = await Instance.start(game.config, { environment: failing.environment })
   const load = new NumberedLoad(instance, { workers: 4, batch: 5, padBytes: 100 })
-  await waitFor('answers', 30_000, async () => load.answered.size > 500)
+  await waitFor('answers', 300_000, async () => load.answered.size > 500)
   await failing.begin()
-  await waitFor('a refusal', 30_000, async () => load.refusals.length > 20)
+  await waitFor('a refusal', 300_000, async () => load.refusals.length > 20)
   const answered = load.answered.size
   // The fault is over, but what the disk has of the last writes is not known: no append may go on top of them.
   await failing.end()
   const refused = load.statuses.get(503) ?? 0
-  await waitFor('more refusals', 30_000, async () => (load.statuses.get(503) ?? 0) > refused + 50)
+  await waitFor('more refusals', 300_000, async () => (load.statuses.get(503) ?? 0) > refused + 50)
   await load.stop()
   expect(load.answered.size).toBe(answered)
   expect([...load.statuses.keys()].toSorted((one, other) => one - other)).toEqual([200, 503])
@@ -52,11 +52,11 @@ async function failReal(built: FailingSync): Promise<void> {
   // While the disk fails a restart is no way out either; once it is well again, it is.
   await failing.begin()
   await instance.kill('ingest')
-  await waitFor('a start that fails', 30_000, async () =>
+  await waitFor('a start that fails', 300_000, async () =>
     /! ingest can not start: .*EIO/.test(await instance.ps()),
   )
   await failing.end()
-  await waitFor('a start', 30_000, async () => (await hit(instance)) === 200)
+  await waitFor('a start', 300_000, async () => (await hit(instance)) === 200)
   await expectExactlyAndOneMore(instance, load)
   console.log(
     `failing sync: ${answered} events answered before it, none after; ${load.unknown.size} of unknown end`,

@@ -26,7 +26,7 @@ async function fillReal(mounted: SmallDisk): Promise<void> {
   })
   const pids = [await instance.pid('ingest'), await instance.pid('lake')]
   const load = new NumberedLoad(instance, { workers: 4, batch: 20, padBytes: 2000 })
-  await waitFor('a full disk', 60_000, async () => (load.statuses.get(503) ?? 0) > 20)
+  await waitFor('a full disk', 300_000, async () => (load.statuses.get(503) ?? 0) > 20)
   await load.stop()
   expect([...load.statuses.keys()].toSorted((one, other) => one - other)).toEqual([200, 503])
   for (const { retryAfter, body } of load.refusals) {
@@ -38,7 +38,7 @@ async function fillReal(mounted: SmallDisk): Promise<void> {
   expect(ready).toMatchObject({ status: 503, body: expect.stringContaining('the disk is full') })
   expect(await instance.ps()).toContain('events/0 takes no events: the disk is full')
   // The tables are on the same disk: their commits fail and are tried again, their rows stay visible.
-  await waitFor('a second failed commit', 30_000, async () =>
+  await waitFor('a second failed commit', 300_000, async () =>
     /table hits can't be committed: .*\(tried [2-9] times/.test(await instance.ps()),
   )
   expect(await instance.sql('select count(*) from hits')).toEqual([[load.answered.size]])
@@ -46,15 +46,15 @@ async function fillReal(mounted: SmallDisk): Promise<void> {
   small.resize(64)
   await waitFor(
     'room',
-    30_000,
+    300_000,
     async () => (await instance.send('/_questlog/ready')).status === 200,
   )
   const more = new NumberedLoad(instance, { workers: 2, batch: 5, padBytes: 100, first: load.next })
-  await waitFor('answers', 30_000, async () => more.answered.size > 100)
+  await waitFor('answers', 300_000, async () => more.answered.size > 100)
   await more.stop()
   await waitFor(
     'a commit',
-    90_000,
+    300_000,
     async () => !(await instance.ps()).includes(`can't be committed`),
   )
   expect([await instance.pid('ingest'), await instance.pid('lake')]).toEqual(pids)
@@ -76,7 +76,7 @@ async function fillSimulated(): Promise<void> {
   expect(told).toEqual([503, 'OVERLOADED', '1'])
   expect((await ask(port, '/_questlog/ready')).status).toBe(503)
   files.capacityBytes = Infinity
-  await waitFor('room', 10_000, async () => (await ask(port, '/_questlog/ready')).status === 200)
+  await waitFor('room', 120_000, async () => (await ask(port, '/_questlog/ready')).status === 200)
   expect((await ask(port, '/bare')).status).toBe(200)
   expect(log.states()[0]?.visibleOffset).toBe(kept + 1)
 }

@@ -25,14 +25,14 @@ test('more than the tables can take: 429 with Retry-After, memory stays flat, wh
   })
   const pid = await instance.pid('ingest')
   const load = new NumberedLoad(instance, { workers: 8, batch: 40, padBytes: 400 })
-  await waitFor('the backlog is full', 60_000, async () => (load.statuses.get(429) ?? 0) > 20)
+  await waitFor('the backlog is full', 300_000, async () => (load.statuses.get(429) ?? 0) > 20)
   const halves: { memory: number; p99: number; answers: number }[] = []
   const startMs = performance.now()
   for (const target of [1, 2]) {
     const from = load.tookMs.length
     const refused = load.statuses.get(429) ?? 0
     const sizes: number[] = []
-    await waitFor('more answers and refusals', 120_000, async () => {
+    await waitFor('more answers and refusals', 300_000, async () => {
       sizes.push(await residentMiB(pid))
       const answers = load.tookMs.length - from
       return (
@@ -70,7 +70,7 @@ test('more than the tables can take: 429 with Retry-After, memory stays flat, wh
 
 test(
   'while lake stands still every event is taken; when it goes on it is level soon, and everything is there once',
-  { timeout: full ? 1_200_000 : 120_000 },
+  { timeout: full ? 2_400_000 : 1_200_000 },
   async () => {
     await using game = await Game.write(`hits: table({ from: 'hit' })`)
     await using instance = await Instance.start(game.config)
@@ -82,7 +82,7 @@ test(
       padBytes: 100,
       eventsPerSecond: full ? 5_000 : 2_000,
     })
-    await waitFor('answers', 30_000, async () => load.answered.size > 2_000)
+    await waitFor('answers', 120_000, async () => load.answered.size > 2_000)
     const before = await residentMiB(ingest)
     const answeredBefore = load.answered.size
     const away = full ? 600_000 : 10_000
@@ -130,17 +130,17 @@ test('one table of ten that can not be committed: the nine others go on committi
     padBytes: 100,
     eventsPerSecond: 200,
   })
-  await waitFor('commits', 60_000, async () => (await version(folder(broken))) > 2)
+  await waitFor('commits', 300_000, async () => (await version(folder(broken))) > 2)
   const normal = await freshness(instance, load, healthy, broken, 10)
   await rename(metadata, `${metadata}.away`)
   await writeFile(metadata, '')
   let failing: number[]
   try {
     const failed = `table ${broken} can't be committed`
-    await waitFor('a failure', 60_000, async () => (await instance.ps()).includes(failed))
+    await waitFor('a failure', 300_000, async () => (await instance.ps()).includes(failed))
     const versions = await Promise.all(healthy.map((table) => version(folder(table))))
     failing = await freshness(instance, load, healthy, broken, 10)
-    await waitFor('three more commits of each of the others', 90_000, async () => {
+    await waitFor('three more commits of each of the others', 300_000, async () => {
       const now = await Promise.all(healthy.map((table) => version(folder(table))))
       return now.every((one, index) => one >= (versions[index] ?? 0) + 3)
     })
@@ -151,7 +151,7 @@ test('one table of ten that can not be committed: the nine others go on committi
     await rm(metadata)
     await rename(`${metadata}.away`, metadata)
   }
-  await waitFor('a commit of the tenth', 90_000, async () =>
+  await waitFor('a commit of the tenth', 300_000, async () =>
     (await instance.ps()).includes(broken) ? false : true,
   )
   await load.stop()

@@ -242,7 +242,7 @@ describe('limits', () => {
 
   test('a connection without requests, and one that does not send the rest of its request, are ended', async () => {
     const { port, broker } = await start({
-      settings: { brokerIdleTimeoutMs: 100, requestTimeoutMs: 100 },
+      settings: { brokerIdleTimeoutMs: 1_000, requestTimeoutMs: 100 },
     })
     const idle = await openRaw(port)
     const half = await openRaw(port)

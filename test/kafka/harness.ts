@@ -189,7 +189,7 @@ export async function openClient(port: number): Promise<KafkaClient> {
     host: '127.0.0.1',
     port,
     clientId: 'test',
-    timeoutMs: 10_000,
+    timeoutMs: 60_000,
   })
   running.unshift(() => client.close())
   return client
@@ -213,7 +213,7 @@ export function produceRequest(
   records: Buffer | null,
   over: { acks?: number; topic?: string; partition?: number; timeoutMs?: number } = {},
 ): ClientRequestOf<'produce'> {
-  const { acks = -1, topic = 'events', partition = 0, timeoutMs = 5_000 } = over
+  const { acks = -1, topic = 'events', partition = 0, timeoutMs = 60_000 } = over
   const topicData = [{ name: topic, partitionData: [{ index: partition, records }] }]
   return { acks, timeoutMs, topicData }
 }
@@ -297,7 +297,7 @@ export function metricOf(broker: Broker, name: string, label?: string): number {
 }
 
 export async function until(what: string, condition: () => boolean): Promise<void> {
-  const endMs = Date.now() + 10_000
+  const endMs = Date.now() + 60_000
   while (!condition()) {
     if (Date.now() > endMs) throw new Error(`still waiting: ${what}`)
     await new Promise((resolve) => setTimeout(resolve, 2))

@@ -4,6 +4,7 @@ import { kafkaErrors } from '../../src/kafka/error-codes.ts'
 import { encodeRequestFrame } from '../../src/kafka/frames.ts'
 import { clientBatch } from '../log/client-batch.ts'
 import { batchOf } from '../support/kafka-batches.ts'
+import { SimulatedClock } from '../support/simulated-clock.ts'
 import {
   fetchOnce,
   fetchRequest,
@@ -231,7 +232,7 @@ describe('the order of a connection', () => {
     const { client, log } = await start()
     const kafka = await client()
     const send = async (sequence: number, over: { timeoutMs?: number; epoch?: number } = {}) => {
-      const { timeoutMs = 5_000, epoch = 0 } = over
+      const { timeoutMs = 60_000, epoch = 0 } = over
       const bytes = clientBatch({ values: [String(sequence)], producerId: 7, epoch, sequence })
       const answer = await kafka.request('produce', 9, produceRequest(bytes, { timeoutMs }))
       return partitionAnswer(answer).errorCode
@@ -278,15 +279,17 @@ describe('Fetch', () => {
   })
 
   test('that waits for more than there is holds no memory meanwhile, and gives what there is in the end', async () => {
-    const { broker, client, log } = await start()
+    const clock = new SimulatedClock()
+    const { broker, client, log } = await start({ clock })
     const [writer, reader] = [await client(), await client()]
     const large = 'x'.repeat(300_000)
     await produce(writer, [large])
     const looks = vi.spyOn(log, 'partition')
-    const waiting = fetchOnce(reader, { maxWaitMs: 400, minBytes: 9_000_000 })
+    const waiting = fetchOnce(reader, { maxWaitMs: 20_000, minBytes: 9_000_000 })
     const held = () => metricOf(broker, 'fetch_bytes')
     await until('it is read and waits', () => looks.mock.calls.length > 2 && held() === 0)
-    await produce(writer, ['more']) // it looks again
+    await produce(writer, ['more'])
+    clock.advance(20_000)
     expect((await waiting)[0]?.values.map(({ length }) => length)).toEqual([300_000, 4])
     await until('its memory is given back', () => held() === 0)
   })
@@ -372,7 +375,7 @@ describe('memory', () => {
   })
 
   test('a client that does not take its answers holds one of them, and is ended', async () => {
-    const { client, broker, port } = await start({ settings: { requestTimeoutMs: 200 } })
+    const { client, broker, port } = await start({ settings: { requestTimeoutMs: 1_500 } })
     const value = 'x'.repeat(2_000_000)
     const writer = await client()
     for (let n = 0; n < 4; n++) await produce(writer, [value])

@@ -30,7 +30,7 @@ const options = (collector: string, signal = new AbortController().signal) => ({
   signal,
   connectionsMax: 4,
   underWayMax: 1_000,
-  answerTimeoutMs: 5_000,
+  answerTimeoutMs: 60_000,
 })
 
 async function collect(source: AsyncIterable<Played>): Promise<Played[]> {

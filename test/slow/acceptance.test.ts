@@ -106,7 +106,7 @@ describe('on a fresh clone', () => {
   test('its route is live once the file is saved', async () => {
     uncomment('purchase_knife: event({')
     const savedMs = performance.now()
-    const answer = await waitFor('the route is live', 10_000, async () => {
+    const answer = await waitFor('the route is live', 120_000, async () => {
       const response = await fetch(`${url()}/purchase_a_knife`)
       return response.status === 200 && response.text()
     })
@@ -122,7 +122,7 @@ describe('on a fresh clone', () => {
 
   test('a table that is saved later contains every knife', async () => {
     uncomment('knife_purchases: table(')
-    await waitFor('the table is there', 10_000, async () => {
+    await waitFor('the table is there', 120_000, async () => {
       const { code } = await checkout.tryQuestlog(
         'sql',
         '--data',
@@ -195,7 +195,10 @@ describe('on a fresh clone', () => {
     expect(
       await checkout.ask('select count(distinct (_log_partition, _offset)) from sword_purchases'),
     ).toBe(String(total))
-    const [topic] = (await checkout.status()).topics
+    const [topic] = await waitFor('lake gives figures', 120_000, async () => {
+      const { topics } = await checkout.status()
+      return topics.length > 0 && topics
+    })
     expect(topic).toMatchObject({
       name: 'events',
       kept: total,
@@ -210,7 +213,7 @@ describe('on a fresh clone', () => {
   /** Waits until the load has had a few hundred more answers. */
   async function answeredMore(load: { readonly answeredCount: number }): Promise<void> {
     const before = load.answeredCount
-    await waitFor('requests are answered', 60_000, async () => load.answeredCount > before + 300)
+    await waitFor('requests are answered', 300_000, async () => load.answeredCount > before + 300)
   }
 
   /** Takes the comment signs from the block of the example that begins with this line. */

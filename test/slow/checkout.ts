@@ -62,11 +62,11 @@ export class Checkout {
 
   /** Runs `bin/questlog`; throws when it fails. */
   questlog(...words: string[]): Promise<string> {
-    return runOrThrow('bin/questlog', words, this.#options(120_000))
+    return runOrThrow('bin/questlog', words, this.#options(600_000))
   }
 
   tryQuestlog(...words: string[]): Promise<CommandResult> {
-    return runCommand('bin/questlog', words, this.#options(120_000))
+    return runCommand('bin/questlog', words, this.#options(600_000))
   }
 
   /** `up -d` with the example's definition. */
@@ -102,18 +102,19 @@ export class Checkout {
     return this.questlog('sql', '--data', this.data, '-o', 'csv', statement)
   }
 
-  async pidOf(component: string): Promise<number> {
-    const { components } = await this.status()
-    const pid = components.find(({ name }) => name === component)?.pid
-    if (pid === undefined || pid === null) throw new Error(`${component} does not run`)
-    return pid
+  /** Waits for one that is just being started again. */
+  pidOf(component: string): Promise<number> {
+    return waitFor(`${component} runs`, 120_000, async () => {
+      const { components } = await this.status()
+      return components.find(({ name }) => name === component)?.pid ?? undefined
+    })
   }
 
   /** Ends a component with -9 and waits until another process has taken its place and answers. */
   async killAndWait(component: string): Promise<void> {
     const before = await this.pidOf(component)
     process.kill(before, 'SIGKILL')
-    await waitFor(`${component} is back`, 60_000, async () => {
+    await waitFor(`${component} is back`, 300_000, async () => {
       const found = (await this.status()).components.find(({ name }) => name === component)
       return (
         found !== undefined &&

@@ -389,7 +389,8 @@ describe('limits', () => {
     const startMs = performance.now()
     cancel.abort()
     expect(await running).toMatchObject({ code: 'SQL_CANCELLED' })
-    expect(performance.now() - startMs).toBeLessThan(2000)
+    // It would run for days.
+    expect(performance.now() - startMs).toBeLessThan(20_000)
     expect((await ask(engine, 'select 1')).rows).toEqual([[1]])
   })
 

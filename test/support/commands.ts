@@ -11,7 +11,7 @@ export interface CommandResult {
 export interface CommandOptions {
   readonly cwd: string
   readonly environment?: NodeJS.ProcessEnv
-  /** It is ended after this time. */
+  /** It is ended after this time: a guard against one that hangs, not a promise. */
   readonly timeoutMs?: number
 }
 
@@ -21,7 +21,7 @@ export function runCommand(
   words: readonly string[],
   options: CommandOptions,
 ): Promise<CommandResult> {
-  const { cwd, environment = process.env, timeoutMs = 60_000 } = options
+  const { cwd, environment = process.env, timeoutMs = 300_000 } = options
   return new Promise((resolve, reject) => {
     const child = spawn(program, words, {
       cwd,
@@ -66,6 +66,13 @@ export async function freePort(wanted = 0): Promise<number> {
   }).catch(() => undefined)
   await new Promise<void>((resolve) => server.close(() => resolve()))
   return port ?? freePort()
+}
+
+/** So many TCP ports that nobody listens on, each another. */
+export async function freePorts(count: number): Promise<number[]> {
+  const found = new Set<number>()
+  while (found.size < count) found.add(await freePort())
+  return [...found]
 }
 
 /** Asks again and again until the answer is neither undefined nor false. */

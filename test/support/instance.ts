@@ -4,6 +4,7 @@ import { Agent, request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { waitFor } from './commands.ts'
 
 const run = promisify(execFile)
 const repository = new URL('../..', import.meta.url).pathname
@@ -85,7 +86,8 @@ export class Instance {
   readonly data: string
   readonly config: string
   endpoints: Status['endpoints'] = { collector: '', broker: null, sql: '' }
-  readonly #agent = new Agent({ keepAlive: true, maxSockets: 32 })
+  // A connection that was idle for two seconds is not used again: the collector closes it after five, and a request may just be on its way then.
+  readonly #agent = new Agent({ keepAlive: true, maxSockets: 32, timeout: 2_000 })
   readonly #environment: Readonly<Record<string, string>>
   readonly #temporary: string | undefined
 
@@ -134,10 +136,20 @@ export class Instance {
     return JSON.parse(result.stdout) as Status
   }
 
-  async pid(component: string): Promise<number> {
-    const pid = (await this.status()).components.find(({ name }) => name === component)?.pid
-    if (pid === null || pid === undefined) throw new Error(`${component} does not run`)
-    return pid
+  /** Waits for one that is just being started again. */
+  pid(component: string): Promise<number> {
+    return waitFor(`${component} runs`, 120_000, async () => {
+      const { components } = await this.status()
+      return components.find(({ name }) => name === component)?.pid ?? undefined
+    })
+  }
+
+  /** Figures of the topics, which come from lake: it may be away or busy for a moment. */
+  topics(): Promise<Status['topics']> {
+    return waitFor('lake gives figures', 120_000, async () => {
+      const { topics } = await this.status()
+      return topics.length > 0 && topics
+    })
   }
 
   /** Ends a component as a power cut would: without a chance to do anything. */

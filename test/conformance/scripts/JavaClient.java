@@ -14,6 +14,9 @@ import org.apache.kafka.common.serialization.*;
 
 /** Kafka's own clients, 3.4 to 4: idempotent and transactional producers, groups, admin. Arguments: bootstrap server, prefix of the topics. */
 public class JavaClient {
+  /** Nothing is expected to take long; a slow machine may. */
+  static final int patienceMs = 60000;
+
   static String bootstrap;
   static String prefix;
 
@@ -59,7 +62,7 @@ public class JavaClient {
   }
 
   static KafkaProducer<String, String> producer(Map<String, Object> more) {
-    Map<String, Object> config = new HashMap<>(Map.of("bootstrap.servers", bootstrap, "delivery.timeout.ms", 30000, "request.timeout.ms", 10000));
+    Map<String, Object> config = new HashMap<>(Map.of("bootstrap.servers", bootstrap, "delivery.timeout.ms", 2 * patienceMs, "request.timeout.ms", patienceMs));
     config.putAll(more);
     return new KafkaProducer<>(config, new StringSerializer(), new StringSerializer());
   }
@@ -70,17 +73,22 @@ public class JavaClient {
     return new KafkaConsumer<>(config, new StringDeserializer(), new StringDeserializer());
   }
 
-  /** Polls until so many records came, or nothing more for the given time. */
-  static List<ConsumerRecord<String, String>> read(KafkaConsumer<String, String> consumer, int count, int quietMs) {
+  /** Polls until so many records came. */
+  static List<ConsumerRecord<String, String>> read(KafkaConsumer<String, String> consumer, int count) {
+    return readUntil(consumer, records -> records.size() >= count);
+  }
+
+  static List<ConsumerRecord<String, String>> readUntil(KafkaConsumer<String, String> consumer, java.util.function.Predicate<List<ConsumerRecord<String, String>>> enough) {
     List<ConsumerRecord<String, String>> records = new ArrayList<>();
-    long lastMs = System.currentTimeMillis();
-    while (records.size() < count && System.currentTimeMillis() - lastMs < quietMs) {
-      for (ConsumerRecord<String, String> record : consumer.poll(Duration.ofMillis(200))) {
-        records.add(record);
-        lastMs = System.currentTimeMillis();
-      }
-    }
+    long endMs = System.currentTimeMillis() + patienceMs;
+    while (!enough.test(records) && System.currentTimeMillis() < endMs) consumer.poll(Duration.ofMillis(200)).forEach(records::add);
     return records;
+  }
+
+  /** What comes in so much time. */
+  static List<ConsumerRecord<String, String>> readFor(KafkaConsumer<String, String> consumer, int ms) {
+    long endMs = System.currentTimeMillis() + ms;
+    return readUntil(consumer, records -> System.currentTimeMillis() >= endMs);
   }
 
   static List<String> values(List<ConsumerRecord<String, String>> records) {
@@ -130,12 +138,12 @@ public class JavaClient {
     try (KafkaConsumer<String, String> consumer = consumer(Map.of())) {
       consumer.assign(List.of(zero));
       consumer.seekToBeginning(List.of(zero));
-      List<ConsumerRecord<String, String>> all = read(consumer, 100, 10000);
+      List<ConsumerRecord<String, String>> all = read(consumer, 100);
       result("read", List.of(all.size(), all.get(99).value(), all.get(99).offset()));
       ConsumerRecord<String, String> record = all.get(21);
       result("record", List.of(record.key(), record.value(), record.timestamp(), record.timestampType(), new String(record.headers().lastHeader("codec").value())));
       consumer.seek(zero, 4);
-      result("from-4", read(consumer, 1, 10000).get(0).offset());
+      result("from-4", read(consumer, 1).get(0).offset());
       result("beginning", new ArrayList<>(consumer.beginningOffsets(List.of(zero)).values()));
       result("end", new ArrayList<>(consumer.endOffsets(List.of(zero)).values()));
       result("for-time", consumer.offsetsForTimes(Map.of(zero, 1600000000005L)).get(zero).offset());
@@ -146,7 +154,11 @@ public class JavaClient {
       ListOffsetsResult.ListOffsetsResultInfo found = admin.listOffsets(Map.of(zero, each.getValue())).partitionResult(zero).get();
       result("list-" + each.getKey(), List.of(found.offset(), found.timestamp()));
     }
-    result("list-committed", admin.listOffsets(Map.of(one, OffsetSpec.latest()), new ListOffsetsOptions(IsolationLevel.READ_COMMITTED)).partitionResult(one).get().offset());
+    ListOffsetsOptions committed = new ListOffsetsOptions(IsolationLevel.READ_COMMITTED);
+    // The silent one has no answer to wait for.
+    long endMs = System.currentTimeMillis() + patienceMs;
+    while (admin.listOffsets(Map.of(one, OffsetSpec.latest()), committed).partitionResult(one).get().offset() < 1 && System.currentTimeMillis() < endMs) Thread.sleep(20);
+    result("list-committed", admin.listOffsets(Map.of(one, OffsetSpec.latest()), committed).partitionResult(one).get().offset());
   }
 
   static void groups(Admin admin) throws Exception {
@@ -155,7 +167,9 @@ public class JavaClient {
     for (String name : List.of("group-first", "group-again")) {
       try (KafkaConsumer<String, String> consumer = consumer(Map.of("group.id", group, "client.id", "reader"))) {
         consumer.subscribe(List.of(topic));
-        List<ConsumerRecord<String, String>> records = read(consumer, 101, name.equals("group-first") ? 15000 : 3000);
+        int wanted = name.equals("group-first") ? 101 : 0;
+        List<ConsumerRecord<String, String>> records = readUntil(consumer, read -> read.size() >= wanted && consumer.assignment().size() == 2);
+        records.addAll(readFor(consumer, 3000));
         consumer.commitSync();
         result(name, List.of(records.size(), consumer.committed(consumer.assignment()).values().stream().mapToLong(OffsetAndMetadata::offset).sum()));
         if (name.equals("group-again")) {
@@ -190,7 +204,7 @@ public class JavaClient {
   }
 
   static List<Integer> pollUntil(List<KafkaConsumer<String, String>> members, List<Integer> wanted) {
-    long endMs = System.currentTimeMillis() + 30000;
+    long endMs = System.currentTimeMillis() + patienceMs;
     for (;;) {
       List<Integer> counts = members.stream().map(member -> member.assignment().size()).collect(Collectors.toList());
       if (counts.equals(wanted) || System.currentTimeMillis() > endMs) return counts;
@@ -229,7 +243,8 @@ public class JavaClient {
       try (KafkaConsumer<String, String> consumer = consumer(Map.of("isolation.level", isolation))) {
         TopicPartition partition = new TopicPartition(topic, 0);
         consumer.assign(List.of(partition));
-        result(isolation, values(read(consumer, 100, 2000)));
+        long end = consumer.endOffsets(List.of(partition)).get(partition);
+        result(isolation, values(readUntil(consumer, read -> consumer.position(partition) >= end)));
         result(isolation + "-position", consumer.position(partition));
       }
     }
@@ -238,7 +253,7 @@ public class JavaClient {
 
   /** Asks until the change shows: Kafka's brokers learn of it a moment after it was answered. */
   static Config configWhen(Admin admin, ConfigResource resource, java.util.function.Predicate<Config> wanted) throws Exception {
-    long end = System.nanoTime() + 10_000_000_000L;
+    long end = System.nanoTime() + patienceMs * 1_000_000L;
     while (true) {
       Config found = admin.describeConfigs(List.of(resource)).all().get().get(resource);
       if (wanted.test(found) || System.nanoTime() > end) return found;
@@ -269,10 +284,10 @@ public class JavaClient {
     try (KafkaConsumer<String, String> consumer = consumer(Map.of())) {
       consumer.assign(List.of(zero));
       consumer.seek(zero, 3);
-      result("reset-to", read(consumer, 1, 10000).get(0).offset());
+      result("reset-to", read(consumer, 1).get(0).offset());
     }
     admin.deleteTopics(List.of(topic, prefix + "-transactions", prefix + "-shared")).all().get();
-    long endMs = System.currentTimeMillis() + 10000;
+    long endMs = System.currentTimeMillis() + patienceMs;
     while (admin.listTopics().names().get().contains(topic) && System.currentTimeMillis() < endMs) Thread.sleep(50);
     result("deleted", !admin.listTopics().names().get().contains(topic));
     result("delete-unknown", failure(() -> admin.deleteTopics(List.of(topic)).all().get()));

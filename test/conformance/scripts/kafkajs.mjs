@@ -1,12 +1,13 @@
 // kafkajs 2.2: producer, transactions, group and admin. Arguments: bootstrap server, prefix of the topics.
 import kafkajs from 'kafkajs'
-import { result, until } from './results.mjs'
+import { quiet, result, until } from './results.mjs'
 
 const [bootstrap, prefix] = process.argv.slice(2)
 const kafka = new kafkajs.Kafka({
   clientId: 'conformance',
   brokers: [bootstrap],
   logLevel: kafkajs.logLevel.NOTHING,
+  connectionTimeout: 30_000,
 })
 const topic = `${prefix}-records`
 const values = (messages) => messages.map(({ value }) => value.toString())
@@ -69,24 +70,20 @@ result(
     .map(({ offset }) => offset),
 )
 
-/** Reads in a group until so many records came; commits; resolves to them by offset. */
+/** Reads in a group until it has its part and so many records came, and what comes in two seconds more; commits; resolves to them. */
 async function readInGroup(groupId, from, count, options = {}) {
   const consumer = kafka.consumer({ groupId, sessionTimeout: 10_000, ...options })
   await consumer.connect()
   await consumer.subscribe({ topics: [from], fromBeginning: true })
   const messages = []
-  let ended
-  const enough = new Promise((resolve) => (ended = resolve))
+  let hasJoined = false
+  consumer.on(consumer.events.GROUP_JOIN, () => (hasJoined = true))
   await consumer.run({
     autoCommit: false,
-    eachMessage: async ({ partition, message }) => {
-      messages.push({ partition, ...message })
-      if (messages.length === count) ended()
-    },
+    eachMessage: async ({ partition, message }) => messages.push({ partition, ...message }),
   })
-  const timer = setTimeout(() => ended(), count === 0 ? 2_000 : 20_000)
-  await enough
-  clearTimeout(timer)
+  await until(() => hasJoined && messages.length >= count)
+  await quiet(2_000)
   if (messages.length > 0) {
     const last = Math.max(...messages.map(({ offset }) => Number(offset)))
     await consumer.commitOffsets([{ topic: from, partition: 0, offset: String(last + 1) }])
@@ -134,7 +131,7 @@ const second = await writer.transaction()
 await second.send({ topic: transactional, messages: [{ value: 'aborted' }] })
 await second.abort()
 await writer.disconnect()
-result('read-committed', values(await readInGroup(`${prefix}-committed`, transactional, 0)))
+result('read-committed', values(await readInGroup(`${prefix}-committed`, transactional, 1)))
 result(
   'read-uncommitted',
   values(await readInGroup(`${prefix}-uncommitted`, transactional, 2, { readUncommitted: true })),

@@ -13,11 +13,16 @@ export async function errorName(call) {
   return null
 }
 
-/** Asks until the answer is true; gives up after 20 s. */
+/** Resolves after this time, in which nothing that is not expected should come. */
+export function quiet(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}
+
+/** Asks until the answer is true; gives up after a minute: nothing takes long, but a slow machine may. */
 export async function until(ask) {
-  const endMs = performance.now() + 20_000
+  const endMs = performance.now() + 60_000
   while (!(await ask())) {
-    if (performance.now() > endMs) throw new Error('waited 20 s in vain')
+    if (performance.now() > endMs) throw new Error('waited a minute in vain')
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
 }

@@ -53,7 +53,7 @@ def stream(first, total):
             .trigger(processingTime="200 milliseconds")
             .start()
         )
-        deadline = time.time() + 120
+        deadline = time.time() + 600
         while written() < wanted and query.isActive and time.time() < deadline:
             time.sleep(0.2)
         if query.exception() is not None:

@@ -1,6 +1,7 @@
-"""Producers and consumers of each kind at once, for a while, whatever happens to the broker. Each keeps what it did and saw.
+"""Producers and consumers of each kind at once, until standard input ends, whatever happens to the broker. Each keeps what it did and saw.
 
-Arguments: bootstrap server, topic, partitions, seed, seconds, file. The file gets one JSON object a line: the operations of history.ts.
+Arguments: bootstrap server, topic, partitions, seed, file. The file gets one JSON object a line: the operations of history.ts.
+Prints `started`, then twice a second a line `counts JSON`: how many records were acknowledged and read, how many transactions were committed and aborted.
 """
 
 import json
@@ -9,25 +10,32 @@ import sys
 import threading
 import time
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-bootstrap, topic, partitions, seed, seconds, path = sys.argv[1:7]
+bootstrap, topic, partitions, seed, path = sys.argv[1:6]
 partitions = int(partitions)
-end = time.time() + float(seconds)
 common = {
     "bootstrap.servers": bootstrap,
     "reconnect.backoff.ms": 20,
     "reconnect.backoff.max.ms": 200,
     "retry.backoff.ms": 20,
-    "socket.timeout.ms": 5000,
+    # Shorter than a lost answer is waited for, longer than a slow machine thinks.
+    "socket.timeout.ms": 20000,
     "log_level": 0,
 }
 admin = AdminClient(common)
-admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(20)
+admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(60)
 operations = []
 lock = threading.Lock()
+enough = threading.Event()
 stopping = threading.Event()
+counts = {"acknowledged": 0, "polled": 0, "commit": 0, "abort": 0}
+
+
+def count(name):
+    with lock:
+        counts[name] = counts.get(name, 0) + 1
 
 
 def note(**operation):
@@ -40,7 +48,7 @@ class Sender:
 
     def __init__(self, name, config):
         self.name, self.chance = name, random.Random("%s %s" % (seed, name))
-        self.config = {**common, "acks": "all", "linger.ms": 2, "message.timeout.ms": 60000, **config}
+        self.config = {**common, "acks": "all", "linger.ms": 2, "message.timeout.ms": 300000, **config}
         self.producer = Producer(self.config)
         self.sends = []
 
@@ -55,17 +63,18 @@ class Sender:
             # What failed may have been kept all the same: the answer may have been lost.
             if error is None:
                 operation.update(outcome="acknowledged", offset=message.offset())
+                count("acknowledged")
 
         self.producer.produce(topic, operation["value"], partition=operation["partition"], on_delivery=on_delivery)
 
     def run(self):
-        while time.time() < end:
+        while not enough.is_set():
             try:
                 self.send()
             except BufferError:
                 self.sends.pop()
             self.producer.poll(0.002)
-        self.producer.flush(60)
+        self.producer.flush(300)
 
 
 class Transactional(Sender):
@@ -81,7 +90,7 @@ class Transactional(Sender):
     def run(self):
         self.begin()
         number = 0
-        while time.time() < end:
+        while not enough.is_set():
             name = "%s transaction %d" % (self.name, number)
             number += 1
             outcome = "unknown"
@@ -93,6 +102,7 @@ class Transactional(Sender):
             except KafkaException as error:
                 outcome = self.recover(error)
             note(kind="end", transaction=name, outcome=outcome)
+            count(outcome)
         # Whatever is left open is ended by who takes the id over.
         self.producer = Producer(self.config)
         self.begin()
@@ -121,6 +131,7 @@ def poll(consumer, name):
     message = consumer.poll(0.1)
     if message is not None and message.error() is None:
         note(kind="poll", consumer=name, partition=message.partition(), offset=message.offset(), value=message.value().decode())
+        count("polled")
         return message
     return None
 
@@ -176,7 +187,9 @@ def read_all(name):
         if message is None:
             continue
         if message.error() is not None:
-            ended.add(message.partition())
+            # Other errors pass: a connection that was cut, for one.
+            if message.error().code() == KafkaError._PARTITION_EOF:
+                ended.add(message.partition())
         else:
             note(kind="poll", consumer=name, partition=message.partition(), offset=message.offset(), value=message.value().decode())
     consumer.close()
@@ -196,12 +209,25 @@ reading += [threading.Thread(target=member, args=["member-%d" % n]) for n in ran
 for thread in sending + reading:
     thread.start()
 print("started", flush=True)
+
+
+def tell():
+    while not stopping.wait(0.5):
+        with lock:
+            told = json.dumps(counts)
+        print("counts", told, flush=True)
+
+
+telling = threading.Thread(target=tell)
+telling.start()
+sys.stdin.read()
+enough.set()
 for thread in sending:
     thread.join()
 print("sent", flush=True)
 time.sleep(1)
 stopping.set()
-for thread in reading:
+for thread in [*reading, telling]:
     thread.join()
 read_all("last")
 with open(path, "w", encoding="utf-8") as file:
