@@ -23,6 +23,7 @@ export default defineConfig({
       'test/conformance/**',
       ...longSuites,
     ],
+    setupFiles: ['test/support/fixed-seed.ts'],
     pool: 'forks',
     // By default one core is left out, which on two cores means one worker.
     maxWorkers: Math.max(2, availableParallelism() - 1),

@@ -10,6 +10,7 @@ export default defineConfig({
       'test/conformance/**/*.test.ts',
       ...longSuites,
     ],
+    setupFiles: ['test/support/fixed-seed.ts'],
     pool: 'forks',
     fileParallelism: false,
     bail: 1,

@@ -25,7 +25,8 @@ export type ChildAnswer =
       }
     }
 
-const defaultTimeoutMs = 10_000
+/** A guard against a file that waits for ever; a slow machine needs a few seconds for a large one. */
+const defaultTimeoutMs = 30_000
 const childHeapMiB = 512
 const printedCharsMax = 64 * 1024
 const printedLinesMax = 100

@@ -200,8 +200,8 @@ senders = [
     Sender("idempotent-0", idempotent),
     Sender("idempotent-1", {**idempotent, "compression.type": "lz4"}),
     Sender("plain-0", {"enable.idempotence": False}),
-    Transactional("transactional-0", {"transactional.id": topic + "-0", "transaction.timeout.ms": 60000}),
-    Transactional("transactional-1", {"transactional.id": topic + "-1", "transaction.timeout.ms": 60000}),
+    Transactional("transactional-0", {"transactional.id": topic + "-0", "transaction.timeout.ms": 300000}),
+    Transactional("transactional-1", {"transactional.id": topic + "-1", "transaction.timeout.ms": 300000}),
 ]
 sending = [threading.Thread(target=sender.run) for sender in senders]
 reading = [threading.Thread(target=alone, args=["alone-%d" % n]) for n in range(2)]
