@@ -1,13 +1,21 @@
 import { randomUUID } from 'node:crypto'
-import { dirname, join, relative } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { Clock } from '../core/clock.ts'
 import { QuestlogError } from '../core/errors.ts'
 import type { Exclusive } from '../core/exclusive.ts'
 import type { Files } from '../core/files.ts'
-import { listEntries, readLink, replaceLink } from '../core/folders.ts'
+import { listEntries, readLink } from '../core/folders.ts'
 import { removeFolder } from '../core/host.ts'
 import type { SqlEngine } from '../sql/engine.ts'
 import { exportPath, exportRoot, type ExportPath } from './export-root.ts'
+import {
+  isOfTable,
+  makeDraft,
+  publishVersion,
+  removeReplaced,
+  successName,
+  versionAt,
+} from './export-versions.ts'
 
 export type ExportMode = 'overwrite' | 'append' | 'error'
 
@@ -34,16 +42,11 @@ export interface ExportParts {
   readonly data: string
   readonly engine: Pick<SqlEngine, 'copy'>
   readonly signal: AbortSignal
-  /** Held while an export takes its place: the same for all exports of a data folder. */
+  /** Held while an export takes its place: the same for everything that publishes below the root of a data folder. */
   readonly turn: Exclusive<null>
+  /** Names of the tables that publish themselves, as `/<name>`. */
+  readonly publishedTables: () => readonly string[]
 }
-
-const draftsName = '.exports'
-const successName = '_SUCCESS'
-const versionsName = '.versions'
-const replacedName = '.replaced'
-/** Readers that have opened a replaced version get this long to finish. */
-const replacedKeepMs = 3_600_000
 
 /**
  * Writes the rows of a SELECT as a folder of Parquet files in the form that Spark leaves: `part-00000-<uuid>-c000.snappy.parquet`, then `_SUCCESS`, columns of `partitionBy` as folders.
@@ -57,10 +60,8 @@ export async function exportRows(
   const { files, data } = parts
   const target = exportPath(data, request.path)
   if (target.shown === '/') throw new QuestlogError('USAGE', 'an export needs a path below /')
-  const before = versionFor(request, data, target)
-  // DuckDB may write in the lake folder only; the same file system, so that a rename brings it here.
-  const draft = join(data, 'lake', draftsName, randomUUID())
-  await files.makeFolder(draft)
+  const before = versionFor(request, parts, target)
+  const draft = await makeDraft(files, data)
   try {
     const fileName = partName(request, before)
     const rows = await parts.engine.copy({
@@ -74,10 +75,13 @@ export async function exportRows(
     const written = listFiles(draft)
     for (const name of written) await files.syncFile(join(draft, name))
     await parts.turn.run(async () => {
-      const replaced = versionFor(request, data, target) // another export may have come between
+      const replaced = versionFor(request, parts, target) // another export may have come between
       if (replaced !== null && request.mode === 'append')
         await addTo(files, replaced, draft, written)
-      else await publish(parts, target.real, draft, replaced)
+      else {
+        await publishVersion(parts, { path: target.real, draft, name: randomUUID(), replaced })
+        await removeReplaced(parts)
+      }
     })
     return { rows, folder: target.real, files: written }
   } finally {
@@ -100,18 +104,26 @@ function partName({ mode, partitionBy }: ExportRequest, before: string | null): 
 }
 
 /** The version that a request is to replace or to add to, null when there is none. EXPORT_EXISTS when it may not. */
-function versionFor({ mode }: ExportRequest, data: string, target: ExportPath): string | null {
-  const root = exportRoot(data)
+function versionFor(
+  { mode }: ExportRequest,
+  { data, publishedTables }: ExportParts,
+  target: ExportPath,
+): string | null {
   const { shown, real } = target
+  const [, first = ''] = shown.split('/')
+  if (publishedTables().includes(first))
+    throw taken(shown, `/${first} is the folder of the table ${first}, which publishes it itself`)
+  const root = exportRoot(data)
   for (let above = dirname(real); above !== root; above = dirname(above))
     if (typeof readLink(above) === 'string')
       throw taken(shown, `${shown} would lie in another export, or where a link leads`)
-  const link = readLink(real)
-  if (link === null) return null
-  const version = link === undefined ? undefined : join(dirname(real), link)
-  if (version === undefined || dirname(version) !== join(root, versionsName))
+  const version = versionAt(data, real)
+  if (version === null) return null
+  if (version === undefined)
     throw taken(shown, `${shown} holds other folders or files than an export`)
   if (mode === 'error') throw new QuestlogError('EXPORT_EXISTS', `${shown} exists`, { path: shown })
+  if (mode === 'append' && isOfTable(version))
+    throw taken(shown, `${shown} was published by a table: nothing can be added to it`)
   return version
 }
 
@@ -138,11 +150,6 @@ function escapeForHive(text: string): string {
   })
 }
 
-/** Removes what a process that ended in the middle of exports has left. Before the first export of this one. */
-export function removeDrafts(data: string): void {
-  removeFolder(join(data, 'lake', draftsName))
-}
-
 /** Each file comes by one rename: whole, or not there. */
 async function addTo(
   files: Files,
@@ -156,53 +163,6 @@ async function addTo(
     await files.rename(join(draft, name), path)
     await files.syncFolder(dirname(path))
   }
-}
-
-async function publish(
-  parts: ExportParts,
-  path: string,
-  draft: string,
-  before: string | null,
-): Promise<void> {
-  const { files, data } = parts
-  const versions = join(exportRoot(data), versionsName)
-  await files.makeFolder(versions)
-  await files.makeFolder(dirname(path))
-  const version = join(versions, randomUUID())
-  await files.writeNew(join(draft, successName), new Uint8Array())
-  await files.syncFolder(draft)
-  await files.rename(draft, version)
-  await files.syncFolder(versions)
-  replaceLink(relative(dirname(path), version), path)
-  await files.syncFolder(dirname(path))
-  if (before !== null) await files.writeNew(join(before, replacedName), new Uint8Array())
-  await removeReplaced(parts, versions)
-}
-
-/** Versions that no path leads to any more, or never did because the process ended before. */
-async function removeReplaced(
-  { files, clock, data }: ExportParts,
-  versions: string,
-): Promise<void> {
-  const inUse = new Set(listLinks(exportRoot(data)))
-  for (const name of await files.list(versions)) {
-    const version = join(versions, name)
-    const sinceMs =
-      (await files.modifiedMs(join(version, replacedName))) ??
-      (await files.modifiedMs(join(version, successName)))
-    const isOld = sinceMs !== undefined && clock.nowMs() - sinceMs > replacedKeepMs
-    if (isOld && !inUse.has(version)) removeFolder(version)
-  }
-}
-
-/** What the links below a folder lead to. */
-function listLinks(folder: string): string[] {
-  return listEntries(folder).flatMap(({ name, isFolder }) => {
-    const path = join(folder, name)
-    const link = readLink(path)
-    if (typeof link === 'string') return [join(folder, link)]
-    return isFolder ? listLinks(path) : []
-  })
 }
 
 /** Files below a folder, as paths relative to it. */

@@ -8,6 +8,7 @@ import { IcebergCatalog } from '../sql/iceberg-catalog.ts'
 import { createIcebergRest, icebergPrefix } from '../sql/iceberg-rest.ts'
 import { createSqlServer, type SqlServer } from '../sql/sql-server.ts'
 import type { Topic } from '../log/record.ts'
+import type { Definition } from '../plan/definition.ts'
 import {
   attentionLines,
   summarizeTable,
@@ -19,20 +20,17 @@ import { Maintenance } from '../stream/maintenance.ts'
 import { Stream } from '../stream/stream.ts'
 import type { StreamTable } from '../stream/stream-table.ts'
 import { auditRunning } from './audit.ts'
-import { exportRows, removeDrafts } from './export.ts'
+import { exportRows } from './export.ts'
+import { removeDrafts } from './export-versions.ts'
 import { lineResponder } from './line-response.ts'
+import { Publisher, requireFreeFolders } from './publisher.ts'
 import type { LakeRole, LakeStatus, RoleOptions, TableStatus } from './roles.ts'
 import { whereIs } from './where.ts'
 
 /** Starts the lake process's parts: DuckDB, the stream into the tables, and the SQL endpoint. */
 export async function startLake(options: RoleOptions): Promise<LakeRole> {
   const { settings, files, clock, logger, data } = options
-  const instance = await openDuckdb({
-    memoryMiB: settings.duckdbMemoryMiB,
-    threads: settings.duckdbThreads,
-    temporaryFolder: join(data, 'run', 'duckdb-temp'),
-    temporaryMiB: settings.duckdbTempMiB,
-  })
+  const instance = await openTablesDuckdb(options)
   const onFatal = (error: unknown) => endProcess(options, error)
   const stream = await Stream.open({
     instance,
@@ -43,7 +41,7 @@ export async function startLake(options: RoleOptions): Promise<LakeRole> {
     dataFolder: data,
     onFatal,
   })
-  await stream.activate(options.definition)
+  await activate(options, stream, options.definition)
   const inspector = await instance.connect()
   removeDrafts(data)
   const engine = await createSqlEngine({
@@ -57,42 +55,67 @@ export async function startLake(options: RoleOptions): Promise<LakeRole> {
   })
   const server = openServer(options, { instance, stream, engine, inspector })
   const maintenance = new Maintenance({
+    ...options,
     stream,
-    files,
-    clock,
-    logger,
-    settings,
     openDuckdb: () => openMergingDuckdb(settings, data),
   })
   const turn = new Exclusive<null>(null)
+  const published = () => hiveTables(stream).map(({ lake }) => lake)
+  const publisher = new Publisher({ ...options, turn, tables: published })
   stream.start()
   maintenance.start()
+  publisher.start()
   return {
     sqlPort: await server.listen(options.host, options.port),
-    activate: async (version) => stream.activate(await options.loadDefinition(version)),
+    activate: async (version) => activate(options, stream, await options.loadDefinition(version)),
     status: async () =>
       lakeStatus(stream, await stream.reader.topics(), [
         ...(await attentionLines(stream, inspector)),
         ...maintenanceLines(maintenance),
+        ...publisherLines(publisher),
       ]),
     // The engine ends what still runs when the server closes.
     exportRows: (request) =>
       exportRows(request, {
-        files,
-        clock,
-        data,
+        ...options,
         engine,
         signal: new AbortController().signal,
         turn,
+        publishedTables: () => published().map(({ name }) => name),
       }),
     maintainTable: (work) => maintenance.do(work),
     async stop() {
       await maintenance.stop()
       await server.close()
       await turn.run(async () => {}) // an export that is taking its place
-      return whatIsKept(join(data, 'lake'), stream, await stream.stop())
+      const failed = await stream.stop()
+      await publisher.stop() // what the stream has committed at last is published
+      return whatIsKept(join(data, 'lake'), stream, failed)
     },
   }
+}
+
+function openTablesDuckdb({ settings, data }: RoleOptions): Promise<DuckDBInstance> {
+  return openDuckdb({
+    memoryMiB: settings.duckdbMemoryMiB,
+    threads: settings.duckdbThreads,
+    temporaryFolder: join(data, 'run', 'duckdb-temp'),
+    temporaryMiB: settings.duckdbTempMiB,
+  })
+}
+
+/** EXPORT_EXISTS, and what `Stream.activate` throws; then everything is as it was. */
+async function activate(
+  options: RoleOptions,
+  stream: Stream,
+  definition: Definition,
+): Promise<void> {
+  await requireFreeFolders(options, definition)
+  await stream.activate(definition)
+}
+
+function hiveTables(stream: Stream): readonly StreamTable[] {
+  return stream.tables.filter(({ definition }) => definition.format === 'hive')
 }
 
 interface LakeParts {
@@ -143,6 +166,13 @@ function maintenanceLines(maintenance: Maintenance): string[] {
   return [...maintenance.failures]
     .filter(([, failure]) => failure.attempts > 1)
     .map(([table, { reason }]) => `table ${table} can't be compacted or cleaned up: ${reason}`)
+}
+
+function publisherLines(publisher: Publisher): string[] {
+  return [...publisher.failures].map(
+    ([table, { reason, attempts }]) =>
+      `the folder of table ${table} is behind: ${reason} (tried ${attempts} times; the table itself goes on)`,
+  )
 }
 
 /** Lines for `down`. */

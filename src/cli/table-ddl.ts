@@ -6,11 +6,11 @@ export type DdlDialect = (typeof ddlDialects)[number]
 export interface DdlTable {
   readonly name: string
   readonly columns: readonly Column[]
-  /** The folder of an export. */
+  /** The folder of an export, or of a table with format `hive`. */
   readonly folder: string
 }
 
-/** The statements that let an engine read an export as a table. What they drop is external: its files stay. */
+/** The statements that let an engine read an export, or the folder of a table, as a table of its own: columns are found by name, one that a file does not have is null. What they drop is external: its files stay. */
 export function tableDdl(table: DdlTable, dialect: DdlDialect): readonly string[] {
   switch (dialect) {
     case 'hive':
@@ -22,7 +22,7 @@ export function tableDdl(table: DdlTable, dialect: DdlDialect): readonly string[
     case 'duckdb':
       return [
         `CREATE OR REPLACE VIEW ${quoteName(table.name)} AS`,
-        `SELECT * FROM read_parquet(${quoteText(`${table.folder}/**/*.parquet`)}, hive_partitioning = true);`,
+        `SELECT * FROM read_parquet(${quoteText(`${table.folder}/**/*.parquet`)}, hive_partitioning = true, union_by_name = true);`,
       ]
   }
 }

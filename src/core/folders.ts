@@ -7,6 +7,7 @@ import {
   statSync,
   symlinkSync,
 } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 
@@ -55,6 +56,11 @@ export function replaceLink(target: string, path: string): void {
   rmSync(temporary, { force: true })
   symlinkSync(target, temporary)
   renameSync(temporary, path)
+}
+
+/** Removes a folder and what is in it, without holding up anything else meanwhile. */
+export async function removeTree(path: string): Promise<void> {
+  await rm(path, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 })
 }
 
 /** The name of the user who runs this program. */

@@ -254,6 +254,12 @@ export const settingRows = {
     1_000,
     'First delay before a failed commit is tried again; doubled each time, up to a minute.',
   ),
+  publishIntervalMs: whole(
+    50,
+    3_600_000,
+    500,
+    "How often the folders of tables with format 'hive' are brought up to date with their commits.",
+  ),
   // Maintenance of tables
   maintenanceIntervalMs: whole(
     100,

@@ -6,6 +6,7 @@ import { removeLeftovers } from './leftovers.ts'
 import type { DataFile } from './manifest.ts'
 import { scanSql, writeDataFiles } from './parquet.ts'
 import type { LakeTable } from './table.ts'
+import { codecOf } from './table-format.ts'
 
 /**
  * Writes the rows of the plan's files as one sorted file and puts it in their place. That change happens inside `during`, which may do more around it or leave it
@@ -48,7 +49,7 @@ export async function compactFiles(options: {
 function writeMerged(
   connection: DuckDBConnection,
   files: Files,
-  { folder, columns, schema, dayColumn }: LakeTable,
+  { folder, columns, schema, dayColumn, properties }: LakeTable,
   plan: CompactionPlan,
 ): Promise<readonly DataFile[]> {
   const table = { folder, columns, schema, dayColumn } // as it is now: its columns may change meanwhile
@@ -59,6 +60,7 @@ function writeMerged(
     relation: `(${scanSql(table, plan.files)})`,
     batchId: 'compacted',
     day: plan.day ?? undefined,
+    codec: codecOf(properties),
   })
 }
 

@@ -35,6 +35,8 @@ export interface LiveFile {
   readonly day: string | null
   /** The snapshot that added it. */
   readonly snapshotId: string
+  /** The columns and nested parts that it holds, as far as its writer said so. */
+  readonly fieldIds: readonly number[]
 }
 
 /** One entry of a manifest in the spec's own spelling (spec, "Manifests"). Entries of other engines pass through with all that the schema below has. */
@@ -50,6 +52,7 @@ export interface ManifestEntry {
     readonly partition: Readonly<Record<string, unknown>>
     readonly record_count: bigint
     readonly file_size_in_bytes: bigint
+    readonly column_sizes?: readonly { readonly key: number }[] | null
   }
 }
 
@@ -121,13 +124,15 @@ export function liveFile(entry: ManifestEntry, manifest: Inherited): LiveFile {
     sizeBytes: Number(file.file_size_in_bytes),
     day: dayOf(file.partition[dayPartition]),
     snapshotId: String(entry.snapshot_id ?? manifest.added_snapshot_id),
+    fieldIds: (file.column_sizes ?? []).map(({ key }) => key),
   }
 }
 
 /** A file as it is after the commit of the snapshot that adds it. */
 export function newLiveFile(file: DataFile, snapshotId: number): LiveFile {
-  const { path, recordCount, sizeBytes, day } = file
-  return { path, recordCount, sizeBytes, day, snapshotId: String(snapshotId) }
+  const { path, recordCount, sizeBytes, day, metrics } = file
+  const fieldIds = [...metrics.columnSizes.keys()]
+  return { path, recordCount, sizeBytes, day, snapshotId: String(snapshotId), fieldIds }
 }
 
 /** Counts and ranges over the entries of a manifest, as its row in the manifest list needs them. */

@@ -10,6 +10,7 @@ import { removeLeftovers } from './leftovers.ts'
 import type { DataFile, FileMetrics, LiveFile } from './manifest.ts'
 import { fieldIdsSql, leavesOf, readSchemaSql, type TableSchema } from './schema.ts'
 import type { LakeTable } from './table.ts'
+import { dataFileName, type Codec } from './table-format.ts'
 
 /** What writing and reading data files has to know of their table. */
 export type TableShape = Pick<LakeTable, 'folder' | 'columns' | 'schema' | 'dayColumn'>
@@ -29,6 +30,7 @@ export async function writeDataFiles(options: {
   readonly day?: string | undefined
   /** Whether the rows come in the order of the log already. */
   readonly isSorted?: boolean
+  readonly codec?: Codec
 }): Promise<readonly DataFile[]> {
   const { connection, files, table, relation, batchId } = options
   const written: DataFile[] = []
@@ -42,12 +44,14 @@ export async function writeDataFiles(options: {
     for (const { day, condition } of days) {
       const folder = dataFolder(table.folder, table.dayColumn === null ? null : { day })
       await files.makeFolder(folder)
-      const name = `${batchId.replace(/[^\w.-]/g, '_')}-${written.length}-${randomUUID()}.parquet`
+      const stem = `${batchId.replace(/[^\w.-]/g, '_')}-${written.length}-${randomUUID()}`
+      const codec = options.codec ?? 'zstd'
+      const name = dataFileName(stem, codec)
       const path = join(folder, name)
       paths.push(path)
       const [row] = await queryRows(
         connection,
-        copySql(table, { relation, condition, path, isSorted: options.isSorted === true }),
+        copySql(table, { relation, condition, path, codec, isSorted: options.isSorted === true }),
       )
       if (row === undefined) throw new Error(`COPY to ${path} returned no statistics`)
       await files.syncFile(path)
@@ -115,8 +119,9 @@ function copySql(
     relation,
     condition,
     path,
+    codec,
     isSorted,
-  }: { relation: string; condition: string; path: string; isSorted: boolean },
+  }: { relation: string; condition: string; path: string; codec: Codec; isSorted: boolean },
 ): string {
   const names = new Set(table.columns.map((column) => column.name))
   const columns = table.columns.map(
@@ -124,7 +129,7 @@ function copySql(
   )
   const order = ['_log_partition', '_offset'].filter((name) => names.has(name)).map(quoteName)
   const sorted = order.length === 0 || isSorted ? '' : ` ORDER BY ${order.join(', ')}`
-  return `COPY (SELECT ${columns.join(', ')} FROM ${relation} WHERE ${condition}${sorted}) TO ${quoteText(path)} (FORMAT parquet, COMPRESSION zstd, FIELD_IDS ${fieldIdsSql(table.schema)}, KV_METADATA {"iceberg.schema": ${quoteText(JSON.stringify(table.schema))}}, RETURN_STATS true)`
+  return `COPY (SELECT ${columns.join(', ')} FROM ${relation} WHERE ${condition}${sorted}) TO ${quoteText(path)} (FORMAT parquet, COMPRESSION ${codec}, FIELD_IDS ${fieldIdsSql(table.schema)}, KV_METADATA {"iceberg.schema": ${quoteText(JSON.stringify(table.schema))}}, RETURN_STATS true)`
 }
 
 /** DuckDB's statistics of a file as Iceberg's. Lists and maps get their size only: their values are not one a row. */

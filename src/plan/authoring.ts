@@ -69,6 +69,8 @@ export interface TableConfig<EventName extends string = string> {
   readonly renamed?: Readonly<Record<string, string>>
   /** Former columns that the table is to lose. A column that is only no longer declared stays, without new values. */
   readonly dropped?: readonly string[]
+  /** `hive`: after each commit the table is also a folder of Parquet files, `exports/<table>` of the data folder, for programs that read folders. Default `iceberg`. */
+  readonly format?: 'iceberg' | 'hive'
 }
 
 export interface Config<EventName extends string = string> {

@@ -14,6 +14,7 @@ const tableKeys = [
   'columns',
   'renamed',
   'dropped',
+  'format',
 ] as const
 const defaultTriggerMs = 10_000
 const minTriggerMs = 100
@@ -62,6 +63,7 @@ function compileTable(
     set: compileSet(config.set, declared, [...path, 'set'], problems),
     columns: [...leadingColumns, ...declared, ...systemColumns],
     ...compileFormer(config, declared, path, problems),
+    ...compileFormat(config, path, problems),
     triggerMs: compileTrigger(config.trigger, [...path, 'trigger'], problems),
     from: problems.oneOf(config.startAt, ['earliest', 'latest'], [...path, 'startAt']),
   }
@@ -205,6 +207,22 @@ function compileFormer(
     ...(renamed.length === 0 ? {} : { renamed: Object.fromEntries(renamed) }),
     ...(dropped.length === 0 ? {} : { dropped }),
   }
+}
+
+function compileFormat(
+  config: Record<string, unknown>,
+  path: KeyPath,
+  problems: Problems,
+): Pick<TableDefinition, 'format'> {
+  const format = problems.oneOf(config.format, ['iceberg', 'hive'], [...path, 'format'])
+  if (format === 'iceberg') return {}
+  if (config.renamed !== undefined)
+    problems.add(
+      [...path, 'renamed'],
+      "programs that read a folder go by the names in its files: no column of a table with format 'hive' can be renamed",
+      'declare the new name as a further column, or begin anew with a table of its own',
+    )
+  return { format }
 }
 
 function compileSql(value: unknown, path: KeyPath, problems: Problems): string | null {

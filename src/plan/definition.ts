@@ -66,6 +66,8 @@ export interface TableDefinition {
   readonly renamed?: Readonly<Record<string, string>>
   /** Former columns that the table is to lose. Absent = none: a column that is no longer declared stays. */
   readonly dropped?: readonly string[]
+  /** `hive`: its snapshot is also published as a plain folder of Parquet files. Absent = it is not. */
+  readonly format?: 'hive'
   /** Fresh rows are committed at this interval. */
   readonly triggerMs: number
   readonly from: 'earliest' | 'latest'

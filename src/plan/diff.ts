@@ -125,7 +125,13 @@ function tableLines(before: readonly TableDefinition[], after: readonly TableDef
         ? `table ${table.name} added: fills itself from the beginning`
         : `table ${table.name} added: starts with the next event`,
     ),
-    ...removed.map((table) => `table ${table.name} is no longer declared: its files stay`),
+    ...added
+      .filter((table) => table.format === 'hive')
+      .map(({ name }) => `table ${name} is also published as a folder, exports/${name}`),
+    ...removed.map(
+      (table) =>
+        `table ${table.name} is no longer declared: its files stay${table.format === 'hive' ? `, and so does exports/${table.name}` : ''}`,
+    ),
     ...both.flatMap(([old, table]) => changeOfTable(old, table)),
   ]
 }
@@ -149,6 +155,12 @@ function changeOfTable(old: TableDefinition, table: TableDefinition): string[] {
   if (!isDeepStrictEqual(old.set, table.set)) parts.push('set changed')
   if (old.triggerMs !== table.triggerMs)
     parts.push(`commits every ${durationText(table.triggerMs)}`)
+  if (old.format !== table.format)
+    parts.push(
+      table.format === 'hive'
+        ? `is also published as a folder, exports/${table.name}`
+        : `exports/${table.name} stays as it is and no longer follows the table`,
+    )
   return [
     ...renamed.map(([name, former]) => `column ${former} of ${table.name} is called ${name} now`),
     ...dropped.map((name) => `column ${name} of ${table.name} dropped: it is no longer shown`),

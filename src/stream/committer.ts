@@ -8,6 +8,7 @@ import type { Logger } from '../core/logger.ts'
 import type { DataFile } from '../lake/manifest.ts'
 import { scanSql, writeDataFiles } from '../lake/parquet.ts'
 import type { LakeTable } from '../lake/table.ts'
+import { codecOf } from '../lake/table-format.ts'
 import type { SnapshotPart } from './fresh-rows.ts'
 
 /** A table whose frozen generation can be committed: a table of the stream, or the dead letters. */
@@ -172,6 +173,7 @@ export class Committer {
       batchId,
       day: table.fresh.frozenDay,
       isSorted: table.fresh.frozenIsSorted,
+      codec: codecOf(table.lake.properties),
     })
   }
 

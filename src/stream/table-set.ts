@@ -7,6 +7,7 @@ import type { Files } from '../core/files.ts'
 import { listTables } from '../lake/catalog.ts'
 import { offsetsProperty } from '../lake/offsets.ts'
 import { scanSql } from '../lake/parquet.ts'
+import { requirePlainColumns } from '../lake/plain-folder.ts'
 import { columnsOf } from '../lake/schema.ts'
 import {
   createTable,
@@ -15,6 +16,7 @@ import {
   type LakeTable,
   type TableLocation,
 } from '../lake/table.ts'
+import { formatOf, formatProperties } from '../lake/table-format.ts'
 import {
   filesOfSnapshot,
   schemaOfSnapshot,
@@ -92,14 +94,14 @@ export class TableSet {
       const offsets = table.from === 'latest' ? await startOffsets(table) : undefined
       const lake =
         existing.get(table.name) ??
-        (await createTable(
-          this.#location(definition.namespace, table.name),
-          table.columns,
-          offsets === undefined ? {} : { [offsetsProperty]: offsets },
-        ))
+        (await createTable(this.#location(definition.namespace, table.name), table.columns, {
+          ...(offsets === undefined ? {} : { [offsetsProperty]: offsets }),
+          ...(table.format === undefined ? {} : formatProperties(table.format)),
+        }))
       const columns = withFormer(table, lake.columns)
       await lake.evolve(columns, renamedOf(table))
       await noteRules(lake, definition, table)
+      await noteFormat(lake, table)
       const next = new Map<number, number>()
       const shared = topics.get(table.topic) ?? this.#sharedRows(definition, table.topic)
       const { namespace, name } = lake
@@ -134,7 +136,9 @@ export class TableSet {
       const lake = await openDurableTable(this.#location(definition.namespace, table.name))
       if (lake === undefined) continue
       try {
-        lake.requireEvolution(withFormer(table, lake.columns), renamedOf(table))
+        const columns = withFormer(table, lake.columns)
+        lake.requireEvolution(columns, renamedOf(table))
+        if (table.format === 'hive') requirePlainColumns(lake.metadata, columns, renamedOf(table))
       } catch (error) {
         throw refusedEvolution(error, definition, table)
       }
@@ -226,6 +230,13 @@ function refusedEvolution(error: unknown, definition: Definition, table: TableDe
       hint: `${error.hint}; or begin anew beside it: an event '${type}@2' with a table of its own`,
     },
   )
+}
+
+/** What is written from now on goes by the table's properties: also while questlog is stopped, or by another engine. */
+async function noteFormat(lake: LakeTable, table: TableDefinition): Promise<void> {
+  const format = table.format ?? 'iceberg'
+  if (formatOf(lake.properties) === format) return
+  await lake.commit({ batchId: randomUUID(), files: [], properties: formatProperties(format) })
 }
 
 async function noteRules(

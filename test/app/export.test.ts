@@ -11,7 +11,8 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { exportRows, removeDrafts, type ExportRequest } from '../../src/app/export.ts'
+import { exportRows, type ExportRequest } from '../../src/app/export.ts'
+import { removeDrafts } from '../../src/app/export-versions.ts'
 import { exportPath } from '../../src/app/export-root.ts'
 import { realClock } from '../../src/core/clock.ts'
 import { Exclusive } from '../../src/core/exclusive.ts'
@@ -22,11 +23,13 @@ let data: string
 /** Called between the files of an export: what a reader sees then. */
 let during: () => void
 let turn: Exclusive<null>
+let published: string[]
 
 beforeEach(() => {
   data = mkdtempSync(join(tmpdir(), 'questlog-export-'))
   during = () => {}
   turn = new Exclusive(null)
+  published = []
 })
 afterEach(() => rmSync(data, { recursive: true }))
 
@@ -51,7 +54,15 @@ const engine = {
 function run(sql: string, more: Partial<ExportRequest> = {}) {
   const request = { sql, path: '/tmp/purchases', mode: 'error', partitionBy: [], ...more } as const
   const signal = new AbortController().signal
-  return exportRows(request, { files: realFiles, clock: realClock, data, engine, signal, turn })
+  return exportRows(request, {
+    files: realFiles,
+    clock: realClock,
+    data,
+    engine,
+    signal,
+    turn,
+    publishedTables: () => published,
+  })
 }
 
 /** What a reader of the folder finds: names, and all bytes of the part files. */

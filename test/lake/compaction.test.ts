@@ -10,7 +10,8 @@ const isClosed = (day: string | null) => day !== null && day < openDay
 let files = 0
 function fileOf(recordCount: number, day: string | null = openDay, bytesPerRow = 10): LiveFile {
   const path = `/lake/${files++}.parquet`
-  return { path, recordCount, sizeBytes: 500 + recordCount * bytesPerRow, day, snapshotId: '1' }
+  const sizeBytes = 500 + recordCount * bytesPerRow
+  return { path, recordCount, sizeBytes, day, snapshotId: '1', fieldIds: [] }
 }
 
 /** Merges until nothing is left to do; gives the files and the rows that were written again. */

@@ -93,6 +93,12 @@ export const diskFormats: readonly DiskFormat[] = [
     heading: /data file|parquet/i,
   },
   {
+    what: 'published folders',
+    source: 'src/app/export-versions.ts',
+    page: 'docs/internals/lake-format.md',
+    heading: /published folders/i,
+  },
+  {
     what: 'offsets of a table',
     source: 'src/lake/offsets.ts',
     page: 'docs/internals/stream-format.md',

@@ -2,6 +2,7 @@ import { defineCommand } from 'citty'
 import { exportPath } from '../../app/export-root.ts'
 import { QuestlogError } from '../../core/errors.ts'
 import { readEntry } from '../../core/folders.ts'
+import { formatOf } from '../../lake/table-format.ts'
 import { requireData } from '../locate.ts'
 import { exitCodes, printLines, printWord } from '../output.ts'
 import { ddlDialects, tableDdl } from '../table-ddl.ts'
@@ -19,7 +20,8 @@ export const tablesDdlCommand = defineCommand({
     path: {
       type: 'string',
       valueHint: 'PATH',
-      description: 'the export that it reads; /tmp/TABLE otherwise',
+      description:
+        "the export that it reads; otherwise the folder of a table with format 'hive', or /tmp/TABLE",
     },
     ...tablesArguments,
   },
@@ -30,10 +32,16 @@ export const tablesDdlCommand = defineCommand({
         'USAGE',
         `--dialect is "${args.dialect}", but must be ${ddlDialects.join(', ')}`,
       )
-    const { name, columns } = await readTable(args.data, args.table)
-    const { real, shown } = exportPath(requireData(args.data), args.path ?? `/tmp/${name}`)
+    const { name, columns, properties } = await readTable(args.data, args.table)
+    const isPublished = formatOf(properties) === 'hive'
+    const standard = isPublished ? `/${name}` : `/tmp/${name}`
+    const { real, shown } = exportPath(requireData(args.data), args.path ?? standard)
     if (readEntry(real, shown) === undefined)
-      printWord(`there is no export yet: questlog export ${name} ${shown}`)
+      printWord(
+        isPublished && shown === standard
+          ? `there is no folder yet: questlog makes it while it runs`
+          : `there is no export yet: questlog export ${name} ${shown}`,
+      )
     printLines(tableDdl({ name, columns, folder: real }, dialect))
     return exitCodes.ok
   },

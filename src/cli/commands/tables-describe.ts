@@ -1,7 +1,12 @@
+import { join } from 'node:path'
 import { defineCommand } from 'citty'
+import { exportRoot } from '../../app/export-root.ts'
+import { formatPath } from '../../app/words.ts'
 import { QuestlogError } from '../../core/errors.ts'
+import { formatOf } from '../../lake/table-format.ts'
 import { typeName, type TypeDialect } from '../../plan/columns.ts'
-import { exitCodes, printLines } from '../output.ts'
+import { requireData } from '../locate.ts'
+import { exitCodes, printLines, printWord } from '../output.ts'
 import { sparkTree } from '../spark-tree.ts'
 import { sqlOutputs } from '../sql-output.ts'
 import { printRows, readTable, tableArgument, tablesArguments, textColumn } from '../tables.ts'
@@ -28,7 +33,12 @@ export const tablesDescribeCommand = defineCommand({
   },
   async run({ args }) {
     const dialect = parseDialect(args.types)
-    const { columns } = await readTable(args.data, args.table)
+    const { namespace, name, columns, properties } = await readTable(args.data, args.table)
+    const format = formatOf(properties)
+    const folder = join(exportRoot(requireData(args.data)), name)
+    const published =
+      format === 'hive' ? `, also published in ${formatPath(folder, process.cwd())}` : ''
+    printWord(`${namespace}.${name}: format ${format}${published}`)
     if (args.output === 'spark') {
       printLines(sparkTree(columns))
       return exitCodes.ok

@@ -1,0 +1,147 @@
+import { randomUUID } from 'node:crypto'
+import { basename, dirname, join, relative } from 'node:path'
+import type { Clock } from '../core/clock.ts'
+import type { Files } from '../core/files.ts'
+import { listEntries, readLink, removeTree, replaceLink } from '../core/folders.ts'
+import { removeFolder } from '../core/host.ts'
+import { exportRoot } from './export-root.ts'
+
+/*
+ * What readers open below the root of exports is a symbolic link to a version of the folder, `.versions/<name>`. A version is made elsewhere, synced, and moved there whole; then the link
+ * is turned in one step. So a reader that opens the path finds one version or another, never half of one.
+ */
+
+const draftsName = '.exports'
+const versionsName = '.versions'
+const replacedName = '.replaced'
+export const successName = '_SUCCESS'
+/** Readers that have opened a replaced version get this long to finish. */
+const replacedKeepMs = 3_600_000
+/** A table that commits often leaves many versions: of those that were replaced the newest so many stay. */
+const replacedTableVersionsMax = 100
+const tablePrefix = 'table-'
+
+/** A new folder for what is to become a version. The caller removes it. DuckDB may write in the lake folder only; it is the same file system, so that a rename brings it to its place. */
+export async function makeDraft(files: Files, data: string): Promise<string> {
+  const draft = join(data, 'lake', draftsName, randomUUID())
+  await files.makeFolder(draft)
+  return draft
+}
+
+/** Removes what a process that ended in the middle has left. Before the first draft of this one. */
+export function removeDrafts(data: string): void {
+  removeFolder(join(data, 'lake', draftsName))
+}
+
+/** The name of a version that a table publishes of one of its snapshots; each time another one. */
+export function tableVersionName(tableUuid: string, snapshotId: string): string {
+  return `${tablePrefix}${tableUuid}-${snapshotId}-${randomUUID()}`
+}
+
+/** Whether a table has published the version, and not a command. */
+export function isOfTable(version: string): boolean {
+  return basename(version).startsWith(tablePrefix)
+}
+
+/** Whether the version is what a table has published of this snapshot. */
+export function isOfSnapshot(version: string, tableUuid: string, snapshotId: string): boolean {
+  return basename(version).startsWith(`${tablePrefix}${tableUuid}-${snapshotId}-`)
+}
+
+/** The version that a path leads to; null when nothing is there, undefined when it is something else. */
+export function versionAt(data: string, path: string): string | null | undefined {
+  const link = readLink(path)
+  if (typeof link !== 'string') return link
+  const version = join(dirname(path), link)
+  return dirname(version) === join(exportRoot(data), versionsName) ? version : undefined
+}
+
+/** Makes a draft, whose files are synced, the version that `path` leads to. `replaced` is the one that it leads to now. One caller at a time. */
+export async function publishVersion(
+  { files, data }: { readonly files: Files; readonly data: string },
+  {
+    path,
+    draft,
+    name,
+    replaced,
+  }: {
+    readonly path: string
+    readonly draft: string
+    readonly name: string
+    readonly replaced: string | null
+  },
+): Promise<string> {
+  const versions = join(exportRoot(data), versionsName)
+  await files.makeFolder(versions)
+  await files.makeFolder(dirname(path))
+  const version = join(versions, name)
+  await files.writeNew(join(draft, successName), new Uint8Array())
+  await files.syncFolder(draft)
+  await files.rename(draft, version)
+  await files.syncFolder(versions)
+  replaceLink(relative(dirname(path), version), path)
+  await files.syncFolder(dirname(path))
+  if (replaced !== null) await markReplaced(files, replaced)
+  return version
+}
+
+/** Notes the time. A version that somebody has removed, or that was replaced before the machine stopped, needs no note. */
+async function markReplaced(files: Files, version: string): Promise<void> {
+  const isThere = (await files.sizeOf(join(version, successName))) !== undefined
+  const note = join(version, replacedName)
+  if (isThere && (await files.sizeOf(note)) === undefined)
+    await files.writeNew(note, new Uint8Array())
+}
+
+interface OldVersion {
+  readonly path: string
+  readonly sinceMs: number
+}
+
+/** Removes versions that no path leads to any more, or never did because the process ended before. One caller at a time. */
+export async function removeReplaced({
+  files,
+  clock,
+  data,
+}: {
+  readonly files: Files
+  readonly clock: Clock
+  readonly data: string
+}): Promise<void> {
+  const versions = join(exportRoot(data), versionsName)
+  const inUse = new Set(listLinks(exportRoot(data)))
+  const old: OldVersion[] = []
+  for (const name of await files.list(versions)) {
+    const path = join(versions, name)
+    if (inUse.has(path)) continue
+    const sinceMs =
+      (await files.modifiedMs(join(path, replacedName))) ??
+      (await files.modifiedMs(join(path, successName)))
+    // Versions come whole: one without either is half removed.
+    old.push({ path, sinceMs: sinceMs ?? 0 })
+  }
+  const expired = old.filter(({ sinceMs }) => clock.nowMs() - sinceMs > replacedKeepMs)
+  for (const path of new Set([...expired, ...beyondCount(old)].map((version) => version.path)))
+    await removeTree(path)
+}
+
+/** Of each table those beyond the number that stays. */
+function beyondCount(versions: readonly OldVersion[]): OldVersion[] {
+  const byTable = new Map<string, OldVersion[]>()
+  for (const version of versions.toSorted((a, b) => b.sinceMs - a.sinceMs)) {
+    if (!isOfTable(version.path)) continue
+    const table = basename(version.path).slice(0, tablePrefix.length + 36)
+    byTable.set(table, [...(byTable.get(table) ?? []), version])
+  }
+  return [...byTable.values()].flatMap((list) => list.slice(replacedTableVersionsMax))
+}
+
+/** What the links below a folder lead to. */
+function listLinks(folder: string): string[] {
+  return listEntries(folder).flatMap(({ name, isFolder }) => {
+    const path = join(folder, name)
+    const link = readLink(path)
+    if (typeof link === 'string') return [join(folder, link)]
+    return isFolder ? listLinks(path) : []
+  })
+}
