@@ -388,6 +388,14 @@ describe('a problem names its key and the fix', () => {
       'tables.t.dropped[0]: hue is renamed — drop it or rename it',
     ],
     [
+      withTable({ from: 'sword', format: 'parquet' }),
+      "tables.t.format: is \"parquet\", but must be 'iceberg' or 'hive' — write 'iceberg' or 'hive'",
+    ],
+    [
+      withTable({ from: 'sword', format: 'hive', renamed: { color: 'hue' } }),
+      "tables.t.renamed: programs that read a folder go by the names in its files: no column of a table with format 'hive' can be renamed — declare the new name as a further column, or begin anew with a table of its own",
+    ],
+    [
       withTable({ from: 'sword', columns: ['colour'] }),
       'tables.t.columns[0]: no event of this table declares colour — did you mean color? Otherwise declare it under params, or remove it',
     ],

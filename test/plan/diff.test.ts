@@ -113,3 +113,25 @@ test.each([
 ])('%i ms is %s', (durationMs, expected) => {
   expect(durationText(durationMs)).toBe(expected)
 })
+
+test('a table that begins or ceases to be published says what becomes of its folder', () => {
+  const hive = compiled({
+    events: base.events,
+    tables: { swords: { from: 'purchase_sword', format: 'hive' } },
+  })
+  expect(describeChange(undefined, hive)).toContain(
+    'table swords is also published as a folder, exports/swords',
+  )
+  const plain = compiled(base)
+  expect(describeChange(plain, hive)).toEqual([
+    'table swords: is also published as a folder, exports/swords',
+  ])
+  expect(describeChange(hive, plain)).toEqual([
+    'table swords: exports/swords stays as it is and no longer follows the table',
+  ])
+  expect(describeChange(hive, compiled({ events: base.events }))).toEqual([
+    'table swords is no longer declared: its files stay, and so does exports/swords',
+  ])
+  const explicit = { swords: { from: 'purchase_sword', format: 'iceberg' } }
+  expect(describeChange(plain, compiled({ events: base.events, tables: explicit }))).toEqual([])
+})
