@@ -6,6 +6,7 @@ import type { Settings } from '../core/settings.ts'
 import type { EventLog, RetentionDue } from '../log/event-log.ts'
 import type { Definition, TableDefinition } from '../plan/definition.ts'
 import { readCommittedOffsets } from './committed-offsets.ts'
+import { readSettledOffsets, type SettledOffsets } from './settled-offsets.ts'
 import { formatCount } from './words.ts'
 
 /** A table that commits by its trigger holds old segments back for a moment; longer than this needs a look. */
@@ -21,17 +22,17 @@ export interface RetentionOptions {
   readonly definition: Definition
 }
 
-/** A table that has not committed what retention would remove. */
+/** What has not taken for good what retention would remove. */
 interface Waiting {
-  readonly table: TableDefinition
-  readonly due: RetentionDue
-  readonly committed: number
+  readonly line: string
+  /** How long it may take without a reason to worry. */
+  readonly usualMs: number
   readonly sinceMs: number
 }
 
 /**
  * Removes what the topics' retention asks for, but nothing that a table of the active definition has not committed: the offsets in the tables themselves are asked, so
- * it does not matter whether the lake process runs.
+ * it does not matter whether the lake process runs. Of a topic without tables what is no event must be among the committed dead letters, where it is counted at all.
  */
 export class Retention {
   readonly #options: RetentionOptions
@@ -56,13 +57,10 @@ export class Retention {
   attention(): string[] {
     const nowMs = this.#options.clock.monotonicMs()
     const late = [...this.#waiting.values()].filter(
-      ({ table, sinceMs }) => nowMs - sinceMs >= patienceMs + 2 * table.triggerMs,
+      ({ usualMs, sinceMs }) => nowMs - sinceMs >= patienceMs + usualMs,
     )
     return [
-      ...late.map(
-        ({ table, due, committed }) =>
-          `retention waits for table ${table.name}: of ${due.topic}/${due.partition} it has committed offsets below ${formatCount(committed)}, and those below ${formatCount(due.startOffset)} are due; when it can't be mended, take it out of the definition`,
-      ),
+      ...late.map(({ line }) => line),
       ...(this.#failure === null ? [] : [`retention can't remove segments: ${this.#failure}`]),
     ]
   }
@@ -92,22 +90,47 @@ export class Retention {
     const waiting = new Map<string, Waiting>()
     const dues = this.#options.log.retentionDue()
     const committed = await this.#readCommitted(new Set(dues.map(({ topic }) => topic)))
+    const settled = await this.#readSettled(dues)
     for (const due of dues) {
       let below = due.startOffset
-      for (const [table, offsets] of committed) {
-        if (table.topic !== due.topic) continue
-        const offset = offsets.get(due.topicId)?.get(due.partition) ?? 0
+      const hold = (who: string, offset: number, usualMs: number, why: string) => {
         below = Math.min(below, offset)
-        if (offset >= due.startOffset) continue
-        const sinceMs = this.#waiting.get(table.name)?.sinceMs ?? this.#options.clock.monotonicMs()
-        waiting.set(table.name, { table, due, committed: offset, sinceMs })
+        if (offset >= due.startOffset) return
+        const sinceMs = this.#waiting.get(who)?.sinceMs ?? this.#options.clock.monotonicMs()
+        const line = `retention waits for ${who}: of ${due.topic}/${due.partition} ${why} offsets below ${formatCount(offset)}, and those below ${formatCount(due.startOffset)} are due`
+        waiting.set(who, { line, usualMs, sinceMs })
       }
+      const tables = [...committed].filter(([table]) => table.topic === due.topic)
+      for (const [{ name, triggerMs }, offsets] of tables) {
+        const offset = offsets.get(due.topicId)?.get(due.partition) ?? 0
+        hold(`table ${name}`, offset, 2 * triggerMs, 'it has committed')
+      }
+      const offset = tables.length > 0 ? undefined : settled(due.topicId, due.partition)
+      if (offset !== undefined)
+        hold(`the dead letters of ${due.topic}`, offset, 0, 'they are committed for')
       await this.#options.log
         .removeSegments(due.topicId, due.partition, below)
         .catch((error: unknown) => (failure ??= asQuestlogError(error)))
     }
     this.#waiting = waiting
     return failure
+  }
+
+  /** How far the due topics without tables are done with. Those of which the definition knows no event are not read at all. */
+  async #readSettled(dues: readonly RetentionDue[]): Promise<SettledOffsets> {
+    const { events, tables } = this.#definition
+    const read = new Set(events.map(({ topic }) => topic))
+    for (const { topic } of tables) read.delete(topic)
+    const topicIds = new Set(dues.filter(({ topic }) => read.has(topic)).map((due) => due.topicId))
+    if (topicIds.size === 0) return () => undefined
+    try {
+      const settled = await readSettledOffsets(this.#options)
+      return (topicId, partition) =>
+        topicIds.has(topicId) ? settled(topicId, partition) : undefined
+    } catch (error) {
+      this.#options.logger.warn('retention can not read what is set aside', { error })
+      return (topicId) => (topicIds.has(topicId) ? 0 : undefined)
+    }
   }
 
   /** The committed offsets of the active definition's tables on these topics. A table that is not there yet, or can't be read, has committed nothing. */
@@ -120,7 +143,7 @@ export class Retention {
       try {
         committed.set(table, await readCommittedOffsets(this.#options, namespace, name))
       } catch (error) {
-        if (!this.#waiting.has(name))
+        if (!this.#waiting.has(`table ${name}`))
           logger.warn('retention can not read what a table has committed', { table: name, error })
         committed.set(table, new Map())
       }

@@ -146,6 +146,13 @@ export class TopicLedger {
     return entry.recounted < entry.resumed ? entry.recounted : entry.counted
   }
 
+  /** Whether it has counted more than the other, an earlier copy. */
+  isAheadOf(other: TopicLedger | undefined): boolean {
+    return [...this.partitions.keys()].some(
+      (partition) => this.nextOffset(partition) !== other?.nextOffset(partition),
+    )
+  }
+
   /** The parts of a range of records that are not counted yet and that can be counted now. */
   uncounted(partition: number, { from, to }: OffsetRange): OffsetRange[] {
     const entry = this.partitions.get(partition)

@@ -18,7 +18,8 @@ import { Committer, LostTable, type Committable } from './committer.ts'
 import { CommitSchedule } from './commit-schedule.ts'
 import { convertTopic } from './conversion.ts'
 import { failedAgain, type Failure } from './failure.ts'
-import { ledgerKey, loadLedgers, saveLedgers, TopicLedger } from './ledger.ts'
+import { LedgerStore } from './ledger-store.ts'
+import { ledgerKey, TopicLedger } from './ledger.ts'
 import { restAfter } from './pace.ts'
 import { openProgress, type Progress } from './progress.ts'
 import { parseSetAside, SetAsideOffsets, setAsideProperty } from './set-aside-offsets.ts'
@@ -54,7 +55,7 @@ export class Stream {
   readonly #schedule: CommitSchedule
   readonly #progress: Progress
   readonly #ledgers: Map<string, TopicLedger>
-  readonly #savedLedgers = new Map<string, TopicLedger>()
+  readonly #ledgerStore: LedgerStore
   /** Held by a step and by a change of the definition, so that neither sees the other half done. */
   readonly #turn = new Exclusive<null>(null)
   /** One commit run at a time. */
@@ -83,6 +84,7 @@ export class Stream {
       tableSet: TableSet
       deadLetters: DeadLetters
       ledgers: Map<string, TopicLedger>
+      ledgerStore: LedgerStore
     },
   ) {
     this.#options = options
@@ -90,7 +92,7 @@ export class Stream {
     this.#writer = parts.guarded
     this.#tableSet = parts.tableSet
     this.#ledgers = parts.ledgers
-    for (const [topicId, ledger] of parts.ledgers) this.#savedLedgers.set(topicId, ledger.copy())
+    this.#ledgerStore = parts.ledgerStore
     this.deadLetters = parts.deadLetters
     this.reader = new LogReader(options.files, join(options.dataFolder, 'log'))
     this.#committer = new Committer({ ...options, writer: this.#writer, exporter: parts.exporter })
@@ -119,8 +121,10 @@ export class Stream {
       writer: guarded,
     })
     const deadLetters = await tableSet.openDeadLetters()
-    const ledgers = await loadLedgers(options.files, join(lakeFolder, 'ledger'))
-    return new Stream(options, { writer, exporter, guarded, tableSet, deadLetters, ledgers })
+    const path = join(lakeFolder, 'ledger')
+    const { store: ledgerStore, ledgers } = await LedgerStore.open({ ...options, path })
+    const own = { tableSet, deadLetters, ledgers, ledgerStore }
+    return new Stream(options, { writer, exporter, guarded, ...own })
   }
 
   get definition(): Definition | undefined {
@@ -160,6 +164,7 @@ export class Stream {
           'DATA_UNUSABLE',
           "the definition can't change while the dead letters can't be committed; see `questlog logs lake`",
         )
+      if (this.#topics.length > 0) await this.#commitTurn.run(() => this.#saveLedgers())
       // Nothing may change the files of a table while it is opened anew.
       this.#tables = await this.#commitTurn.run(() =>
         this.#tableSet.apply(definition, this.#tables, (table) => this.#endOffsets(table)),
@@ -436,6 +441,10 @@ export class Stream {
       else if (topic !== undefined) attached.push(await this.#attach(definition, topic))
     }
     this.#topics = attached
+    // From now on retention waits for them.
+    const isNew = ({ topic, tables }: TopicStream) =>
+      tables.length === 0 && !this.#ledgerStore.has(topic.id)
+    if (attached.some(isNew)) await this.#commitTurn.run(() => this.#saveLedgers())
   }
 
   async #attach(definition: Definition, topic: Topic): Promise<TopicStream> {
@@ -511,7 +520,7 @@ export class Stream {
   #startCommits(): void {
     if (this.#committing) return
     const due = this.#schedule.due(this.#topics)
-    if (due.length === 0 && !this.#schedule.deadLettersDue()) return
+    if (due.length === 0 && !this.#schedule.deadLettersDue() && !this.#ledgersDue()) return
     this.#committing = true
     // Errors end in #die; stop() waits for the turn.
     void this.#commitTurn
@@ -537,20 +546,12 @@ export class Stream {
     })
   }
 
-  /** The ledger can be counted again: that it can't be stored, on a full disk, ends nothing. */
-  async #saveLedgers(): Promise<void> {
-    const { files, dataFolder, logger } = this.#options
-    const current = new Map<string, TopicLedger>()
-    for (const { topic, tables, ledger } of this.#topics) {
-      // Without tables the ledger alone says where to read on: not beyond dead letters that are only in memory.
-      if (tables.length > 0 || this.deadLetters.fresh.totalRows === 0)
-        this.#savedLedgers.set(topic.id, ledger.copy())
-      const saved = this.#savedLedgers.get(topic.id)
-      if (saved !== undefined) current.set(topic.id, saved)
-    }
-    await saveLedgers(files, join(dataFolder, 'lake', 'ledger'), current).catch((error: unknown) =>
-      logger.warn('the ledger could not be stored; it is counted again when needed', { error }),
-    )
+  #ledgersDue(): boolean {
+    return this.#ledgerStore.isDue(this.#topics, this.deadLetters.fresh.totalRows)
+  }
+
+  #saveLedgers(): Promise<void> {
+    return this.#ledgerStore.save(this.#topics, this.deadLetters.fresh.totalRows)
   }
 
   #die(error: unknown): false {
