@@ -1,7 +1,7 @@
 import { appendFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { crc32c } from '@node-rs/crc32'
-import { expect, test } from 'vitest'
+import { afterEach, expect, test } from 'vitest'
 import { auditRunning } from '../../src/app/audit.ts'
 import { realClock } from '../../src/core/clock.ts'
 import { realFiles } from '../../src/core/files.ts'
@@ -10,7 +10,10 @@ import { compress } from '../../src/log/compression.ts'
 import { openEventLog } from '../../src/log/event-log.ts'
 import { segmentPath } from '../../src/log/layout.ts'
 import { batchOverheadBytes, encodeBatch } from '../../src/log/record-batch.ts'
+import { partitionAnswer, produceRequest, start as startBroker, stopAll } from '../kafka/harness.ts'
 import { define, World } from './world.ts'
+
+afterEach(stopAll)
 
 const definition = define({
   events: { purchase_sword: {} },
@@ -104,6 +107,36 @@ test('a batch that can not be read is set aside offset by offset, its bytes once
   expect(text).toContain('answered 10 = in tables 4 + filtered 0 + set aside 6 + in no table 0')
   expect(text).toContain('everything adds up')
   expect(exit).toBe(0)
+})
+
+test('what a client sends in a good batch is taken as it is: records that can not be read are set aside one by one, and the stream goes on', async () => {
+  await using world = await World.open()
+  await world.createTopics(definition)
+  await world.start(definition)
+  const { client } = await startBroker({ log: world.log })
+  const kafka = await client()
+  const section = swords(3)
+  const times = [0, Date.UTC(2500, 0, 1), Date.UTC(20_000, 0, 1)]
+  const sent: ForeignBatch[] = [
+    { attributes: 1, recordCount: 3, section: compress(1, Buffer.from('no records')) },
+    { attributes: 1, recordCount: 2, section: compress(1, section) }, // one more than it says
+    { attributes: 3, recordCount: 3, section: compress(3, section.subarray(0, -1)) },
+    { attributes: 1, recordCount: 3, section: compress(1, swords(3, times)), timestampMs: 0 },
+    { attributes: 1, recordCount: 1, section: Buffer.alloc(0) },
+    { attributes: 1, recordCount: 3, section: compress(1, section) },
+  ]
+  for (const batch of sent) {
+    const answer = await kafka.request('produce', 9, produceRequest(seal(0, batch)))
+    expect(partitionAnswer(answer).errorCode).toBe(0)
+  }
+  expect(await world.count('"default".sword_purchases')).toBe(2 + 3)
+  const rows = await world.query(letters)
+  expect(rows.map((row) => row['o'])).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 10, 11])
+  expect(rows[8]?.['reason']).toBe(`record time out of range: ${times[2]} ms`)
+  const { exit, text } = await audit(world)
+  expect(text).toContain('answered 15 = in tables 5 + filtered 0 + set aside 10 + in no table 0')
+  expect(exit).toBe(0)
+  expect(world.fatal).toBeUndefined()
 })
 
 test('a batch that claims very many records is set aside in pieces, once, also over a restart', async () => {
