@@ -7,7 +7,7 @@ poms="$here/../test/conformance/jars"
 
 python_packages=(kafka-python==3.0.12 confluent-kafka==2.16.1 pyspark==4.1.3 lz4==4.4.5 python-snappy==0.7.3 zstandard==0.25.0)
 # The readers of examples/readers. The extensions' version is DuckDB's; pandas 3 is more than PySpark 4.1 takes.
-python_packages+=("pyiceberg[pyarrow]==0.12.0" pyarrow==26.0.1 pandas==2.3.3 polars==2.1.0 duckdb==1.5.5 duckdb-extension-iceberg==1.5.5 duckdb-extension-avro==1.5.5)
+python_packages+=("pyiceberg[pyarrow]==0.12.0" pyiceberg-core==0.10.1 pyarrow==26.0.1 pandas==2.3.3 polars==2.1.0 duckdb==1.5.5 duckdb-extension-iceberg==1.5.5 duckdb-extension-avro==1.5.5 duckdb-extension-httpfs==1.5.5)
 python=/usr/bin/python3
 
 install_debian_packages() {

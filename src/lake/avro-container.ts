@@ -162,6 +162,11 @@ function writerType(format: AvroFormat, text: string): Type {
 function typeOf(schema: unknown): Type {
   return avro.Type.forSchema(schema as Parameters<typeof avro.Type.forSchema>[0], {
     registry: { long: longType },
+    // DuckDB writes `{"type": "long"}` where others write `"long"`.
+    typeHook: (part: unknown) =>
+      typeof part === 'object' && part !== null && 'type' in part && part.type === 'long'
+        ? longType
+        : undefined,
     wrapUnions: 'never',
   })
 }

@@ -17,7 +17,7 @@ export interface Seen {
   readonly columns: Readonly<Record<string, Readonly<Record<string, unknown>>>>
 }
 
-const readersFolder = join(repositoryRoot, 'examples/readers')
+export const readersFolder = join(repositoryRoot, 'examples/readers')
 
 /** Runs scripts of examples/readers, each in a process of its own, and reads what they print. */
 export class Readers {

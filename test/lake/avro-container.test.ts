@@ -1,6 +1,11 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { avroFormat, decodeContainer, encodeContainer } from '../../src/lake/avro-container.ts'
+import {
+  avroFormat,
+  decodeContainer,
+  encodeContainer,
+  rewriteContainer,
+} from '../../src/lake/avro-container.ts'
 
 const field = (id: number, name: string, type: unknown) => ({ name, type, 'field-id': id })
 const format = avroFormat({
@@ -75,4 +80,20 @@ describe('an Avro container', () => {
     const other = Buffer.from(full.toString('latin1').replace('deflate', 'zstd012'), 'latin1')
     expect(() => decodeContainer(format, other)).toThrow(/codec zstd012/)
   })
+})
+
+test("numbers of 64 bits keep every digit also where a writer gives their type as DuckDB's does", () => {
+  const id = 2n ** 63n - 1n
+  const one = (type: unknown) =>
+    avroFormat({ type: 'record', name: 'r', fields: [{ name: 'id', type, 'field-id': 1 }] })
+  const bytes = encodeContainer(one({ type: 'long' }), [{ id }], {})
+  expect(decodeContainer(one('long'), bytes)).toEqual([{ id }])
+  const optional = encodeContainer(one(['null', { type: 'long' }]), [{ id }, { id: null }], {})
+  expect(decodeContainer(one(['null', 'long']), optional)).toEqual([{ id }, { id: null }])
+  expect(
+    decodeContainer(
+      one('long'),
+      rewriteContainer(bytes, (record) => record),
+    ),
+  ).toEqual([{ id }])
 })
