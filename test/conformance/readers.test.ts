@@ -6,7 +6,20 @@ import { waitFor } from '../support/commands.ts'
 import { Instance, questlog } from '../support/instance.ts'
 import { parseResults, runScript, venvPython } from './clients.ts'
 import { definition, heroEvents, tables } from './readers-events.ts'
-import { differences, query, Readers, seenBySql, SparkWorker, type Seen } from './readers.ts'
+import {
+  differences,
+  query,
+  Readers,
+  readersFolder,
+  seenBySql,
+  SparkWorker,
+  type Seen,
+} from './readers.ts'
+
+/** What is said of a change by another engine than the stream. */
+const refused: unknown = expect.stringMatching(
+  /filled by questlog's stream; others may only compact it/,
+)
 
 /** PyIceberg 0.12 makes empty lists of nulls when they are lists of structs: it builds them anew from their offsets. */
 function asPyIcebergReads(seen: Seen | undefined): Seen | undefined {
@@ -26,7 +39,11 @@ describe('programs that read the tables', () => {
     folder = mkdtempSync(join(tmpdir(), 'questlog-tables-'))
     const config = join(folder, 'questlog.config.ts')
     writeFileSync(config, definition(false))
-    instance = await Instance.start(config, { folder })
+    // How many files there are is for the tests to say: on a slow machine more are written, and merged.
+    instance = await Instance.start(config, {
+      folder,
+      environment: { QUESTLOG_MAINTENANCE_INTERVAL_MS: '86400000' },
+    })
     await load(150, false)
     writeFileSync(config, definition(true))
     await waitFor('the change of the definition is live', 60_000, hasTitle)
@@ -101,6 +118,11 @@ describe('programs that read the tables', () => {
       expect(differences(seen, asPyIcebergReads(expected[table]))).toEqual([])
     })
 
+    test('DuckDB through the catalog', async () => {
+      const seen = await readers.read('duckdb_rest.py', catalogUri(), `default.${table}`)
+      expect(differences(seen, expected[table])).toEqual([])
+    })
+
     test('DuckDB by path', async () => {
       const seen = await readers.read('duckdb_path.py', tableFolder(table))
       expect(differences(seen, expected[table])).toEqual([])
@@ -157,6 +179,12 @@ describe('programs that read the tables', () => {
       'last-snapshot': 300,
       'add-column': 'ForbiddenError',
       drop: 'ForbiddenError',
+      append: refused,
+      overwrite: refused,
+      delete: refused,
+      'delete-all': refused,
+      expire: refused,
+      unchanged: true,
       unknown: 'NoSuchTableError',
       own: [
         own,
@@ -172,9 +200,34 @@ describe('programs that read the tables', () => {
     })
   })
 
+  test('DuckDB reads the past, is refused every change, and has tables of its own', async () => {
+    const words = [readersFolder, catalogUri()]
+    const results = await runScript(venvPython, 'duckdb_checks.py', words)
+    expect(results).toEqual({
+      tables: [
+        ['default', 'heroes'],
+        ['default', 'sword_purchases'],
+        ['questlog', 'dead_letters'],
+      ],
+      strong: expect.any(Number),
+      max: Number(expected['heroes']?.columns['gold']?.['max']),
+      'history-grows': true,
+      insert: refused,
+      delete: refused,
+      update: refused,
+      alter: refused,
+      drop: refused,
+      'rows-after': 300,
+      own: [
+        [1, 'A', ['x']],
+        [2 ** 63 - 1, 'ü', []],
+      ],
+      schemas: ['default', 'questlog'],
+    })
+  })
+
   test('Spark reads the past, merges files, is refused everything else, and has tables of its own', async () => {
     const results = parseResults((await spark?.run('spark_checks.py', [])) ?? '')
-    const refused = expect.stringMatching(/filled by questlog's stream; others may only compact it/)
     expect(results).toEqual({
       tables: ['heroes', 'sword_purchases'],
       strong: expect.any(Number),
@@ -189,8 +242,12 @@ describe('programs that read the tables', () => {
       'history-grows': true,
       insert: refused,
       'delete-all': refused,
+      'delete-where': refused,
+      update: refused,
+      overwrite: refused,
       alter: refused,
       drop: refused,
+      unchanged: [true, 300],
       compacted: [true, true, 300],
       own: [
         [1, 'a', 7],

@@ -12,6 +12,14 @@ catalog = load_catalog("questlog", type="rest", uri=sys.argv[1])
 heroes = catalog.load_table("default.heroes")
 
 
+def message(change):
+    try:
+        change()
+    except Exception as error:  # what it says is what is compared
+        return str(error)
+    return None
+
+
 def files(row_filter):
     return len(list(heroes.scan(row_filter=row_filter).plan_files()))
 
@@ -43,6 +51,14 @@ def add_column():
 def refusals():
     result("add-column", error_name(add_column))
     result("drop", error_name(lambda: catalog.drop_table("default.heroes")))
+    rows = heroes.scan(row_filter=LessThan("_offset", 10)).to_arrow()
+    before = heroes.metadata_location
+    result("append", message(lambda: heroes.append(rows)))
+    result("overwrite", message(lambda: heroes.overwrite(rows)))
+    result("delete", message(lambda: heroes.delete("_offset < 10")))
+    result("delete-all", message(lambda: heroes.delete()))
+    result("expire", message(lambda: heroes.maintenance.expire_snapshots().by_id(heroes.history()[0].snapshot_id).commit()))
+    result("unchanged", heroes.refresh().metadata_location == before)
     result("unknown", error_name(lambda: catalog.load_table("default.nothing")))
 
 

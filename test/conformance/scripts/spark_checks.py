@@ -42,10 +42,16 @@ def compact():
 
 
 def refusals():
+    versions = f"select count(*) from {heroes}.metadata_log_entries"
+    before = one(versions)
     result("insert", message(f"insert into {heroes} select * from {heroes} limit 1"))
     result("delete-all", message(f"delete from {heroes}"))
+    result("delete-where", message(f"delete from {heroes} where _offset < 10"))
+    result("update", message(f"update {heroes} set level = 1 where _offset < 10"))
+    result("overwrite", message(f"insert overwrite {heroes} select * from {heroes} where _offset < 10"))
     result("alter", message(f"alter table {heroes} add column luck int"))
     result("drop", message(f"drop table {heroes}"))
+    result("unchanged", [one(versions) == before, one(f"select count(*) from {heroes}")])
 
 
 def own_table():
