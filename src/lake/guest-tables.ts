@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto'
-import { join, relative, resolve, sep } from 'node:path'
+import { join, resolve } from 'node:path'
 import type { Clock } from '../core/clock.ts'
 import { QuestlogError, systemErrorCode } from '../core/errors.ts'
 import { replaceFile, type Files } from '../core/files.ts'
 import { removeFolder } from '../core/host.ts'
+import { isName, isTablePlace, requireInPlace } from './guest-place.ts'
 import { locationOf, pathOf } from './location.ts'
 import { commitMetadata, readMetadata, type MetadataVersion } from './metadata-commit.ts'
 import type { TableMetadata } from './metadata.ts'
@@ -14,6 +15,11 @@ const propertiesName = 'namespace.json'
  * later table of the name goes on with the chain of versions, and keeps its files elsewhere.
  */
 const droppedName = 'dropped'
+
+/** Where the properties of a namespace lie, below the folder of all. */
+export function namespacePath(namespace: string): string {
+  return join(namespace, propertiesName)
+}
 
 export interface GuestTablesOptions {
   readonly files: Files
@@ -107,7 +113,7 @@ export class GuestTables {
     return locationOf(isUsed ? `${folder}.${randomUUID()}` : folder)
   }
 
-  /** Commits what `build` makes of the table, or of none. COMMIT_CONFLICT, OUTCOME_UNKNOWN */
+  /** Commits what `build` makes of the table, or of none. COMMIT_CONFLICT, OUTCOME_UNKNOWN; REQUEST_MALFORMED when it would leave its folder, or name files outside of it */
   async commit(
     namespace: string,
     name: string,
@@ -117,8 +123,32 @@ export class GuestTables {
     return commitMetadata(
       this.#options,
       folder,
-      async (current, nowMs) => build(current, nowMs),
+      async (current, nowMs) => {
+        const next = build(current, nowMs)
+        if (current === undefined) await this.#requireNewPlace(namespace, name, next)
+        await requireInPlace(this.#options.files, current, next)
+        return next
+      },
       await this.#droppedVersion(folder),
+    )
+  }
+
+  /** A new table lies where `location` says, and not where another one does. */
+  async #requireNewPlace(namespace: string, name: string, table: TableMetadata): Promise<void> {
+    const place = pathOf(table.location)
+    const folder = this.tableFolder(namespace, name)
+    const isOwn =
+      isTablePlace(this.#options.folder, place) &&
+      (place === folder
+        ? (await this.#droppedVersion(folder)) === 0
+        : place.startsWith(`${folder}.`))
+    const used = isOwn ? await this.#usedFolders() : []
+    if (isOwn && !used.some((other) => overlap(place, other))) return
+    throw new QuestlogError(
+      'REQUEST_MALFORMED',
+      `a new table ${namespace}.${name} can't lie at ${table.location}`,
+      { location: table.location },
+      { hint: 'leave the location out' },
     )
   }
 
@@ -134,7 +164,8 @@ export class GuestTables {
     // A renamed or registered table has its files elsewhere.
     const used = await this.#usedFolders()
     for (const path of new Set([folder, resolve(pathOf(table.metadata.location))])) {
-      if (!this.#isTableFolder(path) || used.some((other) => overlap(path, other))) continue
+      if (!isTablePlace(this.#options.folder, path) || used.some((other) => overlap(path, other)))
+        continue
       const aside = `${path}.${droppedName}-${randomUUID()}`
       // What a crash leaves of it must not look like a table.
       if ((await files.sizeOf(path)) !== undefined) await files.rename(path, aside)
@@ -155,12 +186,6 @@ export class GuestTables {
     return found
   }
 
-  /** Whether a path is one that `location` gives. */
-  #isTableFolder(path: string): boolean {
-    const [namespace = '', table = '', ...more] = relative(this.#options.folder, path).split(sep)
-    return isName(namespace) && isName(table.replace(/\.[0-9a-f-]{36}$/, '')) && more.length === 0
-  }
-
   /** Gives a table another name; its files stay where they are. TABLE_UNKNOWN, TABLE_EXISTS */
   async rename(
     from: { readonly namespace: string; readonly name: string },
@@ -168,16 +193,49 @@ export class GuestTables {
   ): Promise<void> {
     const table = await this.load(from.namespace, from.name)
     if (table === undefined) throw unknownTable(from.namespace, from.name)
-    await this.create(to.namespace, to.name, table.metadata)
+    await this.#takeIn(to.namespace, to.name, table.metadata)
     await this.drop(from.namespace, from.name, false)
   }
 
-  /** Makes a table of this metadata. TABLE_EXISTS */
+  /** Makes a table of this metadata, which has nothing yet. TABLE_EXISTS */
   async create(namespace: string, name: string, metadata: TableMetadata): Promise<MetadataVersion> {
     return this.commit(namespace, name, (current) => {
       if (current === undefined) return metadata
-      throw new QuestlogError('TABLE_EXISTS', `table ${namespace}.${name} exists`)
+      throw tableExists(namespace, name)
     })
+  }
+
+  /** Makes a table of metadata that was one before. TABLE_EXISTS; REQUEST_MALFORMED when its files do not lie where those of tables of this catalog do */
+  async register(
+    namespace: string,
+    name: string,
+    metadata: TableMetadata,
+  ): Promise<MetadataVersion> {
+    const { files, folder } = this.#options
+    if (!isTablePlace(folder, pathOf(metadata.location)))
+      throw new QuestlogError(
+        'REQUEST_MALFORMED',
+        `a table at ${metadata.location} can't be taken in: those of this catalog lie below ${locationOf(folder)}`,
+        { location: metadata.location },
+        { hint: 'make a new table of its rows: CREATE TABLE … AS SELECT' },
+      )
+    await requireInPlace(files, undefined, metadata)
+    return this.#takeIn(namespace, name, metadata)
+  }
+
+  #takeIn(namespace: string, name: string, metadata: TableMetadata): Promise<MetadataVersion> {
+    const folder = this.tableFolder(namespace, name)
+    return this.#droppedVersion(folder).then((dropped) =>
+      commitMetadata(
+        this.#options,
+        folder,
+        async (current) => {
+          if (current === undefined) return metadata
+          throw tableExists(namespace, name)
+        },
+        dropped,
+      ),
+    )
   }
 
   tableFolder(namespace: string, name: string): string {
@@ -209,12 +267,12 @@ export function checkName(name: string): string {
   )
 }
 
-function isName(name: string): boolean {
-  return /^[A-Za-z0-9_][A-Za-z0-9_@-]{0,127}$/.test(name)
-}
-
 function unknownTable(namespace: string, name: string): QuestlogError {
   return new QuestlogError('TABLE_UNKNOWN', `there is no table ${namespace}.${name}`)
+}
+
+function tableExists(namespace: string, name: string): QuestlogError {
+  return new QuestlogError('TABLE_EXISTS', `table ${namespace}.${name} exists`)
 }
 
 function noNames(error: unknown): string[] {

@@ -10,6 +10,7 @@ import { checkName, GuestTables } from '../lake/guest-tables.ts'
 import { pathOf } from '../lake/location.ts'
 import { isLive, readManifest } from '../lake/manifest.ts'
 import { readManifestList } from '../lake/manifest-list.ts'
+import { pathBelow, tableRoots } from '../lake/pinned-table.ts'
 import { commitMetadata, readMetadata, type MetadataVersion } from '../lake/metadata-commit.ts'
 import {
   applyUpdates,
@@ -200,6 +201,11 @@ export class IcebergCatalog {
   ): Promise<MetadataVersion> {
     const refused = updates.find(({ action }) => !compactingActions.has(action))
     if (refused !== undefined) throw owned({ namespace, name }, `it sends ${refused.action}`)
+    const ref = updates.find((each) => (each['ref-name'] ?? 'main') !== 'main')
+    if (ref !== undefined)
+      throw owned({ namespace, name }, `it makes the reference ${String(ref['ref-name'])}`)
+    if (updates.filter(({ action }) => action === 'add-snapshot').length > 1)
+      throw owned({ namespace, name }, 'it adds several snapshots')
     const folder = join(this.#options.lakeFolder, namespace, name)
     return commitMetadata(this.#options, folder, async (current, nowMs) => {
       checkRequirements(current, requirements)
@@ -222,26 +228,33 @@ export class IcebergCatalog {
     if (snapshot.summary['operation'] !== 'replace' || !isOnBase)
       throw owned(table, `the snapshot is not a replacement of files of the current one`)
     const folder = join(this.#options.lakeFolder, table.namespace, table.name)
-    if (!resolve(pathOf(snapshot['manifest-list'])).startsWith(`${folder}/`))
+    const roots = tableRoots(before, folder)
+    if (pathBelow(roots, snapshot['manifest-list']) === undefined)
       throw owned(table, 'its manifest list lies outside of the table')
     const [rows, rowsBefore] = [await this.#countRows(snapshot), await this.#countRows(base)]
     if (rows !== rowsBefore)
       throw owned(table, `the snapshot has ${rows} rows, the current one ${rowsBefore}`)
-    await this.#requireReadable(table, snapshot, ownSpec(before))
+    await this.#requireReadable(table, snapshot, ownSpec(before), roots)
   }
 
   /** SQL reads Parquet files below the table's folder, and nothing else: one other file, and the table could not be read any more. */
-  async #requireReadable(table: TableName, snapshot: Snapshot, spec: PartitionSpec): Promise<void> {
-    const { files, lakeFolder } = this.#options
-    const folder = `${join(lakeFolder, table.namespace, table.name)}/`
+  async #requireReadable(
+    table: TableName,
+    snapshot: Snapshot,
+    spec: PartitionSpec,
+    roots: readonly string[],
+  ): Promise<void> {
+    const { files } = this.#options
     for (const manifest of await readManifestList(files, snapshot['manifest-list'])) {
       if (manifest.partition_spec_id !== spec['spec-id'])
         throw owned(table, `it has files of partition spec ${manifest.partition_spec_id}`)
+      if (pathBelow(roots, manifest.manifest_path) === undefined)
+        throw owned(table, `the manifest ${manifest.manifest_path} lies outside of the table`)
       const entries = await readManifest(files, manifest, spec)
       for (const { data_file: file } of entries.filter(isLive))
         if (
           file.file_format.toUpperCase() !== 'PARQUET' ||
-          !resolve(pathOf(file.file_path)).startsWith(folder)
+          pathBelow(roots, file.file_path) === undefined
         )
           throw owned(table, `${file.file_path} is no Parquet file in the table's folder`)
     }
@@ -285,7 +298,12 @@ export class IcebergCatalog {
       const metadata = await this.#readRegistered(metadataLocation)
       // Its owner could remove files of the stream.
       if (this.#isInLake(metadata.location)) throw owned(table, `it lies at ${metadata.location}`)
-      return this.#guests.create(table.namespace, table.name, metadata)
+      if (pathBelow([this.#options.guestFolder], metadataLocation) === undefined)
+        throw new QuestlogError(
+          'REQUEST_MALFORMED',
+          `${metadataLocation} can't be taken in: it lies outside of ${this.#options.guestFolder}`,
+        )
+      return this.#guests.register(table.namespace, table.name, metadata)
     })
   }
 

@@ -2,11 +2,13 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { realClock } from '../../src/core/clock.ts'
 import { realFiles } from '../../src/core/files.ts'
 import { silentLogger } from '../../src/core/logger.ts'
+import { addedEntry, encodeManifest } from '../../src/lake/manifest.ts'
+import { encodeManifestList, manifestRow } from '../../src/lake/manifest-list.ts'
 import { createTable } from '../../src/lake/table.ts'
 import { IcebergCatalog } from '../../src/sql/iceberg-catalog.ts'
 import { createIcebergRest } from '../../src/sql/iceberg-rest.ts'
@@ -74,16 +76,22 @@ const schema = {
     { id: 2, name: 'amount', type: 'long', required: false },
   ],
 }
+const noSpec = { 'spec-id': 0, fields: [] }
 const spec = { 'spec-id': 0, fields: [{ name: 'day', transform: 'identity', 'source-id': 0 }] }
 
+/** A manifest list of no manifests, in the folder of lab.mine. */
+const listPath = () => join(data, 'guests/lab/mine/metadata/x.avro')
+
 async function lab(): Promise<void> {
+  mkdirSync(dirname(listPath()), { recursive: true })
+  writeFileSync(listPath(), encodeManifestList([], { id: 1n, parentId: null, sequenceNumber: 1n }))
   expect((await call('POST', '/namespaces', { namespace: ['lab'] })).status).toBe(200)
 }
 
 function snapshot(id: string, sequence: number, parent?: string): string {
   const summary = '{"operation":"append"}'
   const before = parent === undefined ? '' : `"parent-snapshot-id":${parent},`
-  return `{"snapshot-id":${id},${before}"sequence-number":${sequence},"timestamp-ms":1,"manifest-list":"file:///x.avro","summary":${summary},"schema-id":0}`
+  return `{"snapshot-id":${id},${before}"sequence-number":${sequence},"timestamp-ms":1,"manifest-list":"file://${listPath()}","summary":${summary},"schema-id":0}`
 }
 
 function commitOf(id: string, sequence: number, expected: string): string {
@@ -209,6 +217,7 @@ test('on a table of the stream nothing but a compaction is taken', async () => {
       updates: [{ action: 'set-properties', updates: { 'questlog.offsets': '{}' } }],
     }),
     await call('POST', path, commitOf('7', 1, 'null')),
+    await call('POST', path, commitOf('7', 1, 'null').replace('"main","type"', '"kept","type"')),
     await call('DELETE', `${path}?purgeRequested=true`),
     await call('DELETE', '/namespaces/default'),
     await call('POST', '/tables/rename', {
@@ -304,18 +313,134 @@ test('a dropped table can be registered under its own name, and a file that two 
   expect(existsSync(file)).toBe(false)
 })
 
-test('a purge stays within the folder of a table, wherever its location says that it lies', async () => {
+test('a table of another engine stays in its folder, whatever it is told', async () => {
   await lab()
   await create('other')
-  const swords = join(data, 'lake', 'default', 'swords', 'metadata')
-  for (const location of ['guests/../lake/default/swords', 'guests/lab', 'guests/lab/other']) {
-    await create('mine')
-    const updates = [{ action: 'set-location', location: `file://${data}/${location}` }]
-    expect((await call('POST', at('mine'), { requirements: [], updates })).status).toBe(200)
-    await call('DELETE', `${at('mine')}?purgeRequested=true`)
-    expect(existsSync(swords)).toBe(true)
-    expect((await call('GET', at('other'))).status).toBe(200)
+  const made = await create('mine')
+  const { location } = made.body['metadata'] as { location: string }
+  const change = async (...updates: object[]) => {
+    const { status, body } = await call('POST', at('mine'), { requirements: [], updates })
+    return [status, (body['error'] as { type?: string } | undefined)?.type]
   }
+  const places = [
+    `${data}/lake/default/swords`,
+    `${data}/lake`,
+    `${data}/guests/../lake/default/swords`,
+    `${data}/guests`,
+    `${data}/guests/lab`,
+    `${data}/guests/lab/other`,
+    `${data}/guests/lab/mine/data`,
+    `${data}/guests/lab/mine/../other`,
+    '/elsewhere',
+    's3://bucket/table',
+  ]
+  const refused = [400, 'BadRequestException']
+  for (const place of places) {
+    const to = place.startsWith('/') ? `file://${place}` : place
+    expect(await change({ action: 'set-location', location: to })).toEqual(refused)
+    if (place.startsWith(`${data}/guests/lab/mine/data`)) continue
+    for (const name of ['data', 'metadata', 'object-storage', 'folder-storage'])
+      expect(
+        await change({ action: 'set-properties', updates: { [`write.${name}.path`]: to } }),
+      ).toEqual(refused)
+    const list = snapshot('7', 1).replace(/file:[^"]*/, `${to}/x.avro`)
+    const added = JSON.parse(list) as object
+    expect(await change({ action: 'add-snapshot', snapshot: added })).toEqual(refused)
+    const statistics = { 'snapshot-id': 7, 'statistics-path': `${to}/x.puffin` }
+    expect(await change({ action: 'set-statistics', statistics })).toEqual(refused)
+    const properties = { 'write.data.path': to }
+    const another = { name: 'another', schema, properties }
+    expect((await call('POST', '/namespaces/lab/tables', another)).status).toBe(400)
+    const staged = {
+      requirements: [{ type: 'assert-create' }],
+      updates: [{ action: 'set-location', location: to }],
+    }
+    expect((await call('POST', at('another'), staged)).status).toBe(400)
+  }
+  expect(await change({ action: 'set-location', location })).toEqual([200, undefined])
+  const inside = { 'write.data.path': `${location}/data/rows` }
+  expect(await change({ action: 'set-properties', updates: inside })).toEqual([200, undefined])
+  expect(await change({ action: 'remove-properties', removals: ['write.data.path'] })).toEqual([
+    200,
+    undefined,
+  ])
+  await call('DELETE', `${at('mine')}?purgeRequested=true`)
+  expect(existsSync(join(data, 'lake/default/swords/metadata'))).toBe(true)
+  expect((await call('GET', at('other'))).status).toBe(200)
+})
+
+test("a snapshot of another engine can't name files of the stream, nor of other tables", async () => {
+  await lab()
+  await create('mine')
+  const metadataFolder = dirname(listPath())
+  const commit = async (id: number, files: readonly string[], manifestFolder = metadataFolder) => {
+    const entries = files.map((path) =>
+      addedEntry(
+        {
+          path,
+          recordCount: 1,
+          sizeBytes: 1,
+          day: null,
+          metrics: {
+            columnSizes: new Map(),
+            valueCounts: new Map(),
+            nullCounts: new Map(),
+            nanCounts: new Map(),
+            lowerBounds: new Map(),
+            upperBounds: new Map(),
+          },
+        },
+        BigInt(id),
+        noSpec,
+      ),
+    )
+    const bytes = encodeManifest(entries, { 'schema-id': 0, type: 'struct', fields: [] }, noSpec)
+    const location = `file://${manifestFolder}/m${id}.avro`
+    writeFileSync(join(manifestFolder, `m${id}.avro`), bytes)
+    const numbers = { snapshotId: 99n, sequenceNumber: BigInt(id) } // whatever its writer says
+    const row = manifestRow({ location, bytes, entries, spec: noSpec, ...numbers })
+    const list = join(metadataFolder, `list${id}.avro`)
+    const head = { id: BigInt(id), parentId: null, sequenceNumber: BigInt(id) }
+    writeFileSync(list, encodeManifestList([row], head))
+    const added = snapshot(String(id), id).replace(/file:[^"]*/, `file://${list}`)
+    const updates = [{ action: 'add-snapshot', snapshot: JSON.parse(added) as object }]
+    return (await call('POST', at('mine'), { requirements: [], updates })).status
+  }
+  const own = join(data, 'guests/lab/mine/data/rows.parquet')
+  expect(await commit(1, [own])).toBe(200)
+  for (const path of ['lake/default/swords/data/a.parquet', 'guests/lab/other/data/a.parquet'])
+    expect(await commit(2, [own, join(data, path)])).toBe(400)
+  expect(await commit(3, [`${data}/guests/lab/mine/../../../lake/a.parquet`])).toBe(400)
+  expect(await commit(4, [own], join(data, 'lake/default/swords/metadata'))).toBe(400)
+  expect(await commit(5, [own])).toBe(200)
+})
+
+test('only what lies among the tables of other engines is taken in as one of them', async () => {
+  await lab()
+  const made = await create('mine')
+  const text = JSON.stringify(made.body['metadata'])
+  const register = async (path: string, change: (text: string) => string) => {
+    mkdirSync(dirname(join(data, path)), { recursive: true })
+    writeFileSync(join(data, path), change(text))
+    const location = `file://${join(data, path)}`
+    const body = { name: 'taken', 'metadata-location': location }
+    const { status } = await call('POST', '/namespaces/lab/register', body)
+    if (status === 200) await call('DELETE', at('taken'))
+    return status
+  }
+  const same = (unchanged: string) => unchanged
+  const lyingAt = (place: string) => (before: string) =>
+    before.replace(/"location":"[^"]*"/, `"location":"file://${place}"`)
+  const file = 'guests/lab/mine/metadata/y.metadata.json'
+  expect(await register('elsewhere/v1.metadata.json', same)).toBe(400)
+  expect(await register('lake/default/swords/metadata/x.metadata.json', same)).toBe(400)
+  expect(await register('guests/../elsewhere/v2.metadata.json', same)).toBe(400)
+  expect(await register('guests/lab/mine/metadata/x.metadata.json', lyingAt('/elsewhere'))).toBe(
+    400,
+  )
+  expect(await register(file, lyingAt(`${data}/lake/default/swords`))).toBe(403)
+  expect(await register(file, lyingAt(`${data}/guests/lab`))).toBe(400)
+  expect(await register(file, lyingAt(`${data}/guests/lab/mine`))).toBe(200)
 })
 
 test('of many who take the name of a dropped table one gets it, and keeps it', async () => {
