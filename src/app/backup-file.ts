@@ -4,7 +4,8 @@ import { QuestlogError } from '../core/errors.ts'
 import { replaceFile, type Files } from '../core/files.ts'
 import type { CopiedPartition } from '../log/log-copy.ts'
 
-const formatVersion = 1
+/** 2 has `guests`; 1 is read, too. */
+const formatVersion = 2
 const fileName = 'backup.json'
 
 /** `backup.json`: what a backup holds. Written last, so a folder without it is no backup. docs/internals/backup-format.md has the fields. */
@@ -16,6 +17,8 @@ export interface Backup {
   readonly definitionVersion: number | null
   readonly partitions: readonly CopiedPartition[]
   readonly tables: readonly BackupTable[]
+  /** Tables of other engines. Absent in backups of version 1, which had none. */
+  readonly guests?: readonly BackupGuest[]
   readonly files: readonly BackupFile[]
 }
 
@@ -27,6 +30,15 @@ export interface BackupTable {
   readonly folder: string
   readonly version: number
   readonly rows: number
+}
+
+export interface BackupGuest {
+  readonly namespace: string
+  readonly name: string
+  readonly uuid: string
+  /** Folder of all tables of other engines, by which their files name each other. */
+  readonly folder: string
+  readonly version: number
 }
 
 export interface BackupFile extends FileSum {

@@ -16,6 +16,7 @@ import {
   type Backup,
   type BackupFile,
 } from './backup-file.ts'
+import { copyGuests, guestsName } from './backup-guests.ts'
 import type { LogEnds } from './log-ends.ts'
 import { explainWrite, requireApart, requireEmpty } from './target-folder.ts'
 
@@ -56,7 +57,7 @@ export async function backUp(options: BackupOptions): Promise<Backup> {
   try {
     return await new BackupWriter(options).write()
   } catch (error) {
-    for (const name of ['log', 'lake', 'definitions']) removeFolder(join(folder, name))
+    for (const name of ['log', 'lake', guestsName, 'definitions']) removeFolder(join(folder, name))
     throw explainWrite(error, folder)
   }
 }
@@ -86,6 +87,8 @@ class BackupWriter {
     const { partitions, sums } = await log.finish()
     for (const [path, sum] of sums) this.#sums.set(path, sum)
     if (ledger !== undefined) await this.#writeNew(join(folder, ledgerName), ledger)
+    const guests = await copyGuests({ files, clock, data, folder })
+    for (const [path, sum] of guests.sums) this.#sums.set(path, sum)
     const definitionVersion = await this.#copyDefinitions()
     await this.#syncFolders()
     const backup: Backup = {
@@ -101,6 +104,7 @@ class BackupWriter {
         version: table.version,
         rows: table.recordCount,
       })),
+      guests: guests.guests,
       files: this.#listFiles(tables),
     }
     await writeBackup(files, folder, backup)

@@ -6,6 +6,7 @@ import { removeFolder } from '../core/host.ts'
 import { relocateTable } from '../lake/relocate.ts'
 import { writeCopiedEnds } from '../log/log-copy.ts'
 import { readBackup, requireSame, type Backup, type BackupFile } from './backup-file.ts'
+import { guestsName, moveGuests } from './backup-guests.ts'
 import { explainWrite, requireApart, requireEmpty } from './target-folder.ts'
 
 const copiesMax = 8
@@ -22,7 +23,10 @@ export async function restore(files: Files, folder: string, data: string): Promi
   await requireEmpty(files, data)
   await files.makeFolder(data)
   try {
-    const moved = await moveTables(files, folder, backup, data)
+    const moved = new Set([
+      ...(await moveTables(files, folder, backup, data)),
+      ...(await moveOthers(files, folder, backup, data)),
+    ])
     const copied = backup.files.filter(({ path }) => !moved.has(path) && path !== lastPath)
     await copyAll(files, folder, copied, data)
     await files.makeFolder(join(data, 'log'))
@@ -32,7 +36,7 @@ export async function restore(files: Files, folder: string, data: string): Promi
     await files.syncFolder(data)
     return backup
   } catch (error) {
-    for (const name of ['log', 'lake', 'definitions']) removeFolder(join(data, name))
+    for (const name of ['log', 'lake', guestsName, 'definitions']) removeFolder(join(data, name))
     throw explainWrite(error, data)
   }
 }
@@ -63,6 +67,19 @@ async function moveTables(
     await files.makeFolder(join(data, table, 'data'))
   }
   return moved
+}
+
+/** The same for the tables of other engines. */
+async function moveOthers(
+  files: Files,
+  folder: string,
+  backup: Backup,
+  data: string,
+): Promise<ReadonlySet<string>> {
+  // Their files of position deletes are written anew, and lie among their data files.
+  const all = backup.files.filter(({ path }) => path.startsWith(`${guestsName}/`))
+  await inParallel(all, copiesMax, (file) => checkFile(files, folder, file))
+  return moveGuests(files, folder, backup.guests ?? [], data)
 }
 
 async function checkFile(files: Files, folder: string, file: BackupFile): Promise<void> {

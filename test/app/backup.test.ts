@@ -444,8 +444,8 @@ test('restore refuses what is no backup, an unfinished or a changed one, and a f
   await refuses('BACKUP_UNUSABLE', /can't be read/)
   await writeFile(manifest, text.replace('"endOffset": ', '"endOffset": 1'))
   await refuses('BACKUP_UNUSABLE', /checksum/)
-  await writeFile(manifest, text.replace('"formatVersion": 1', '"formatVersion": 2'))
-  await refuses('FORMAT_UNKNOWN', /format version 2/)
+  await writeFile(manifest, text.replace('"formatVersion": 2', '"formatVersion": 3'))
+  await refuses('FORMAT_UNKNOWN', /format version 3/)
   await writeFile(manifest, text)
 
   const { files } = JSON.parse(text) as { files: { path: string; bytes: number }[] }
