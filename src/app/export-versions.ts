@@ -19,7 +19,6 @@ export const successName = '_SUCCESS'
 const replacedKeepMs = 3_600_000
 /** A table that commits often leaves many versions: of those that were replaced the newest so many stay. */
 const replacedTableVersionsMax = 100
-const tablePrefix = 'table-'
 
 /** A new folder for what is to become a version. The caller removes it. DuckDB may write in the lake folder only; it is the same file system, so that a rename brings it to its place. */
 export async function makeDraft(files: Files, data: string): Promise<string> {
@@ -33,19 +32,27 @@ export function removeDrafts(data: string): void {
   removeFolder(join(data, 'lake', draftsName))
 }
 
-/** The name of a version that a table publishes of one of its snapshots; each time another one. */
-export function tableVersionName(tableUuid: string, snapshotId: string): string {
-  return `${tablePrefix}${tableUuid}-${snapshotId}-${randomUUID()}`
+/** What a version that a table has published is of. */
+export interface TableVersion {
+  readonly tableUuid: string
+  /** Decimal text, or `none`. */
+  readonly snapshotId: string
+  /** Eight hexadecimal digits: what the names of its files were made with. */
+  readonly epoch: string
 }
 
-/** Whether a table has published the version, and not a command. */
-export function isOfTable(version: string): boolean {
-  return basename(version).startsWith(tablePrefix)
+/** A name for such a version; each time another one. */
+export function tableVersionName({ tableUuid, snapshotId, epoch }: TableVersion): string {
+  return `table-${tableUuid}-${snapshotId}-${epoch}-${randomUUID()}`
 }
 
-/** Whether the version is what a table has published of this snapshot. */
-export function isOfSnapshot(version: string, tableUuid: string, snapshotId: string): boolean {
-  return basename(version).startsWith(`${tablePrefix}${tableUuid}-${snapshotId}-`)
+const tableVersionPattern = /^table-([0-9a-f-]{36})-(\d+|none)-([0-9a-f]{8})-[0-9a-f-]{36}$/
+
+/** Undefined for a version that no table has published. */
+export function parseTableVersion(version: string): TableVersion | undefined {
+  const [, tableUuid, snapshotId, epoch] = tableVersionPattern.exec(basename(version)) ?? []
+  if (tableUuid === undefined || snapshotId === undefined || epoch === undefined) return undefined
+  return { tableUuid, snapshotId, epoch }
 }
 
 /** The version that a path leads to; null when nothing is there, undefined when it is something else. */
@@ -129,9 +136,8 @@ export async function removeReplaced({
 function beyondCount(versions: readonly OldVersion[]): OldVersion[] {
   const byTable = new Map<string, OldVersion[]>()
   for (const version of versions.toSorted((a, b) => b.sinceMs - a.sinceMs)) {
-    if (!isOfTable(version.path)) continue
-    const table = basename(version.path).slice(0, tablePrefix.length + 36)
-    byTable.set(table, [...(byTable.get(table) ?? []), version])
+    const table = parseTableVersion(version.path)?.tableUuid
+    if (table !== undefined) byTable.set(table, [...(byTable.get(table) ?? []), version])
   }
   return [...byTable.values()].flatMap((list) => list.slice(replacedTableVersionsMax))
 }

@@ -9,8 +9,8 @@ import { removeFolder } from '../core/host.ts'
 import type { SqlEngine } from '../sql/engine.ts'
 import { exportPath, exportRoot, type ExportPath } from './export-root.ts'
 import {
-  isOfTable,
   makeDraft,
+  parseTableVersion,
   publishVersion,
   removeReplaced,
   successName,
@@ -122,7 +122,7 @@ function versionFor(
   if (version === undefined)
     throw taken(shown, `${shown} holds other folders or files than an export`)
   if (mode === 'error') throw new QuestlogError('EXPORT_EXISTS', `${shown} exists`, { path: shown })
-  if (mode === 'append' && isOfTable(version))
+  if (mode === 'append' && parseTableVersion(version) !== undefined)
     throw taken(shown, `${shown} was published by a table: nothing can be added to it`)
   return version
 }

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import type { Clock } from '../core/clock.ts'
 import { QuestlogError, systemErrorCode } from '../core/errors.ts'
@@ -6,6 +7,7 @@ import type { Files } from '../core/files.ts'
 import { removeTree } from '../core/folders.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Settings } from '../core/settings.ts'
+import type { LiveFile } from '../lake/manifest.ts'
 import { plainNames } from '../lake/plain-folder.ts'
 import { openTable, type LakeTable } from '../lake/table.ts'
 import { formatOf } from '../lake/table-format.ts'
@@ -13,9 +15,8 @@ import type { Definition } from '../plan/definition.ts'
 import { failedAgain, type Failure } from '../stream/failure.ts'
 import { exportRoot } from './export-root.ts'
 import {
-  isOfSnapshot,
-  isOfTable,
   makeDraft,
+  parseTableVersion,
   publishVersion,
   removeReplaced,
   successName,
@@ -131,24 +132,25 @@ export class Publisher {
   }
 
   async #makeLevel(table: PublishedTable): Promise<void> {
-    const { files, data, turn } = this.#options
-    const { schema } = table
+    const { data, turn } = this.#options
+    const { schema, uuid: tableUuid } = table
     const snapshotId = snapshotOf(table)
     const live = await table.liveFiles() // of the same moment: it takes the snapshot before it waits
-    const names = plainNames({ folder: table.folder, schema }, live)
     const path = this.#pathOf(table)
     const before = requireOwn(data, path, table.name)
-    let version =
-      before !== null && isOfSnapshot(before, table.uuid, snapshotId) ? before : undefined
-    if (version === undefined || !(await isWhole(files, version, names))) {
-      const draft = await makeDraft(files, data)
+    const { epoch, names, isThere } = await this.#namesFor(table, live, before)
+    const of = before === null ? undefined : parseTableVersion(before)
+    const isCurrent = isThere && of?.tableUuid === tableUuid && of.snapshotId === snapshotId
+    let version = isCurrent ? before : null
+    if (version === null) {
+      const draft = await makeDraft(this.#options.files, data)
       try {
         if (!(await this.#link(table, snapshotId, names, draft))) return
         version = await turn.run(() =>
           publishVersion(this.#options, {
             path,
             draft,
-            name: tableVersionName(table.uuid, snapshotId),
+            name: tableVersionName({ tableUuid, snapshotId, epoch }),
             replaced: requireOwn(data, path, table.name), // an export may have come between
           }),
         )
@@ -156,7 +158,28 @@ export class Publisher {
         await removeTree(draft)
       }
     }
-    this.#published.set(table.uuid, { snapshotId, schemaId: schema['schema-id'], version })
+    this.#published.set(tableUuid, { snapshotId, schemaId: schema['schema-id'], version })
+  }
+
+  /**
+   * Names for the files, those of the version before as long as all of them stay. When one goes, all get other names: a reader that lists the folder and looks at each file leaves out those that are gone meanwhile
+   * (Hadoop and pyarrow do so), and would take the others for all there is.
+   */
+  async #namesFor(
+    { folder, schema }: PublishedTable,
+    live: readonly LiveFile[],
+    before: string | null,
+  ): Promise<{ epoch: string; names: ReadonlyMap<string, string>; isThere: boolean }> {
+    const found = before === null ? [] : await this.#options.files.list(before)
+    const parts = found.filter((name) => name !== successName && !name.startsWith('.'))
+    const former = before === null ? undefined : parseTableVersion(before)?.epoch
+    const names = former === undefined ? undefined : plainNames({ folder, schema }, live, former)
+    if (former !== undefined && names !== undefined && parts.every((name) => names.has(name))) {
+      const isThere = parts.length === names.size && found.includes(successName)
+      return { epoch: former, names, isThere }
+    }
+    const epoch = randomUUID().slice(0, 8)
+    return { epoch, names: plainNames({ folder, schema }, live, epoch), isThere: false }
   }
 
   /** False when a file is gone because the table has moved on: there is a newer snapshot to publish. */
@@ -193,10 +216,14 @@ function snapshotOf({ snapshot }: PublishedTable): string {
   return snapshot?.id ?? 'none'
 }
 
+function isTables(version: string): boolean {
+  return parseTableVersion(version) !== undefined
+}
+
 /** The version that the path of a table leads to, null when there is none. EXPORT_EXISTS when somebody else has put something there. */
 function requireOwn(data: string, path: string, table: string): string | null {
   const version = versionAt(data, path)
-  if (version === null || (version !== undefined && isOfTable(version))) return version
+  if (version === null || (version !== undefined && isTables(version))) return version
   throw taken(path, table)
 }
 
@@ -207,16 +234,6 @@ function taken(path: string, table: string): QuestlogError {
     { path, table },
     { hint: `move it away: mv ${path} …; or give the table another name` },
   )
-}
-
-async function isWhole(
-  files: Files,
-  version: string,
-  names: ReadonlyMap<string, string>,
-): Promise<boolean> {
-  const wanted = [...names.keys(), successName].toSorted()
-  const found = await files.list(version)
-  return wanted.length === found.length && wanted.every((name, index) => name === found[index])
 }
 
 /**
@@ -232,7 +249,7 @@ export async function requireFreeFolders(
   for (const { name, format } of definition.tables) {
     const path = join(exportRoot(data), name)
     const version = format === 'hive' ? versionAt(data, path) : null
-    if (version === null || (version !== undefined && isOfTable(version))) continue
+    if (version === null || (version !== undefined && isTables(version))) continue
     const lake = await openTable({ files, clock, lakeFolder, namespace, name })
     if (lake === undefined || formatOf(lake.properties) !== 'hive') throw taken(path, name)
   }

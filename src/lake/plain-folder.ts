@@ -6,16 +6,17 @@ import type { LiveFile } from './manifest.ts'
 import { currentSchema, type TableMetadata } from './metadata.ts'
 import { assignIds, type IcebergType, type Renamed } from './schema.ts'
 import type { LakeTable } from './table.ts'
-import { parseDataFileName } from './table-format.ts'
+import { codecOfFile } from './table-format.ts'
 
 /**
- * The names under which a snapshot's files lie in a plain folder, as Spark writes them: `part-<number>-<uuid>-c000.<codec>.parquet`. The UUID is the data file's own. A file keeps its name from
- * snapshot to snapshot; only when the table gets or loses a column those from before get a higher number: readers that go by one file's columns take the first one's, which has the columns of now.
+ * The names under which a snapshot's files lie in a plain folder, as Spark writes them: `part-<number>-<uuid>-c000.<codec>.parquet`. A file has the same name as long as `epoch` is the same, and another one in
+ * every other epoch. The number is 0, and higher for files from before the table got or lost a column: readers that go by one file's columns take the first one's, which has the columns of now.
  * A file of another engine says nothing of its codec, so its name does not either.
  */
 export function plainNames(
   { folder, schema }: Pick<LakeTable, 'folder' | 'schema'>,
   files: readonly LiveFile[],
+  epoch: string,
 ): ReadonlyMap<string, string> {
   const current = new Set(partsOf('', schema).map(({ id }) => id))
   const ages = files.map(({ fieldIds }) => {
@@ -29,10 +30,10 @@ export function plainNames(
     files.map(({ path }, index) => {
       const age = ages[index]
       const number = age === undefined ? 0 : (numbers.get(keyOf(age)) ?? 0)
-      const own = parseDataFileName(basename(path))
-      const uuid = own?.uuid ?? uuidOf(relative(folder, path))
-      const codec = own === undefined ? '' : `.${own.codec}`
-      return [`part-${String(number).padStart(5, '0')}-${uuid}-c000${codec}.parquet`, path]
+      const uuid = uuidOf(`${epoch}/${relative(folder, path)}`)
+      const codec = codecOfFile(basename(path))
+      const end = codec === undefined ? 'parquet' : `${codec}.parquet`
+      return [`part-${String(number).padStart(5, '0')}-${uuid}-c000.${end}`, path]
     }),
   )
 }

@@ -22,18 +22,17 @@ export function codecOf(properties: Readonly<Record<string, string>>): Codec {
   return codecs[formatOf(properties)]
 }
 
-/** The name of a data file of ours. One with snappy says so, as its link in a published folder does. */
+/** The name of a data file of ours. One with snappy says so. */
 export function dataFileName(stem: string, codec: Codec): string {
   return `${stem}${codec === 'snappy' ? '.snappy' : ''}.parquet`
 }
 
-/** What the name of a data file of ours says; undefined for one that another engine has written. */
-export function parseDataFileName(name: string): { uuid: string; codec: Codec } | undefined {
+/** The codec of a data file of ours, by its name; undefined for one that another engine has written. */
+export function codecOfFile(name: string): Codec | undefined {
   const found = ownName.exec(name)
-  return found?.[1] === undefined
-    ? undefined
-    : { uuid: found[1], codec: found[2] === undefined ? 'zstd' : 'snappy' }
+  if (found === null) return undefined
+  return found[1] === undefined ? 'zstd' : 'snappy'
 }
 
-/** A batch's id or `compacted`, a number, and a UUID that no other file has. */
-const ownName = /^(?:[0-9a-f-]{36}|compacted)-\d+-([0-9a-f-]{36})(\.snappy)?\.parquet$/
+/** A batch's id or `compacted`, a number, and a UUID. */
+const ownName = /^(?:[0-9a-f-]{36}|compacted)-\d+-[0-9a-f-]{36}(\.snappy)?\.parquet$/

@@ -23,18 +23,21 @@ function schemaOf(...ids: readonly number[]) {
   return { type: 'struct', 'schema-id': 0, fields } as const
 }
 
-const names = (files: readonly LiveFile[], ids: readonly number[] = [1]) => [
-  ...plainNames({ folder, schema: schemaOf(...ids) }, files).keys(),
+const names = (files: readonly LiveFile[], ids: readonly number[] = [1], epoch = 'a') => [
+  ...plainNames({ folder, schema: schemaOf(...ids) }, files, epoch).keys(),
 ]
 
-test('a file is named as Spark names its own, by its own UUID and for what it holds', () => {
-  expect(names([own(1), own(2, [1], 'zstd')])).toEqual([
-    `part-00000-${uuid(1)}-c000.snappy.parquet`,
-    `part-00000-${uuid(2)}-c000.zstd.parquet`,
-  ])
-  expect(names([live(`compacted-0-${uuid(3)}.snappy.parquet`)])).toEqual([
-    `part-00000-${uuid(3)}-c000.snappy.parquet`,
-  ])
+test('a file is named as Spark names its own, and for what it holds; always the same in an epoch, and otherwise in the next', () => {
+  const files = [own(1), own(2, [1], 'zstd'), live(`compacted-0-${uuid(3)}.snappy.parquet`)]
+  const given = names(files)
+  expect(given).toEqual(
+    ['snappy', 'zstd', 'snappy'].map((codec) =>
+      expect.stringMatching(new RegExp(`^part-00000-[0-9a-f-]{36}-c000\\.${codec}\\.parquet$`)),
+    ),
+  )
+  expect(names(files.toReversed())).toEqual(given.toReversed())
+  const others = names(files, [1], 'b')
+  expect(new Set([...given, ...others]).size).toBe(6)
 })
 
 test("files of other engines get names of their own, always the same, that don't claim a codec", () => {
