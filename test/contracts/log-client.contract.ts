@@ -31,6 +31,14 @@ export function logClientContract(name: string, open: () => Promise<OpenedLog>):
     const newTopic = async (partitions = 1, configs: Readonly<Record<string, string>> = {}) => {
       const topic = `topic-${count++}`
       await log.createTopic({ name: topic, partitions, configs })
+      // Kafka takes requests for a partition a moment after it has made it.
+      for (let partition = 0; partition < partitions; partition++)
+        await waitFor(`${topic}/${partition} is there`, 60_000, () =>
+          log.offsets(topic, partition).then(
+            () => true,
+            () => false,
+          ),
+        )
       return topic
     }
     const record = (value: string, over: Partial<NewRecord> = {}): NewRecord => ({
@@ -172,7 +180,7 @@ export function logClientContract(name: string, open: () => Promise<OpenedLog>):
       await log.append(topic, null, [record('behind it')])
       // Kafka answers before the control records are written.
       const end = { startOffset: 0, endOffset: 16 }
-      await waitFor('the control records are there', 10_000, async () =>
+      await waitFor('the control records are there', 60_000, async () =>
         isDeepStrictEqual(await log.offsets(topic, 0), end),
       )
       const { values, records, excluded } = await read(topic, 0, 0, 100_000)
@@ -183,7 +191,7 @@ export function logClientContract(name: string, open: () => Promise<OpenedLog>):
       expect((await read(topic)).values).toEqual(values)
       await open.abort()
       await producer.close()
-      await waitFor('what is behind it shows', 10_000, async () =>
+      await waitFor('what is behind it shows', 60_000, async () =>
         isDeepStrictEqual((await read(topic, 16)).values, ['behind it']),
       )
     })
@@ -194,7 +202,8 @@ export function logClientContract(name: string, open: () => Promise<OpenedLog>):
       const idOf = async () => (await log.topics()).find((each) => each.name === topic)?.id
       const id = await idOf()
       await log.deleteTopic(topic)
-      expect(await idOf()).toBeUndefined()
+      // Kafka deletes a moment after it has answered.
+      await waitFor('it is gone', 60_000, async () => (await idOf()) === undefined)
       await log.createTopic({ name: topic, partitions: 1 })
       expect(await idOf()).not.toBe(id)
       expect(await log.append(topic, null, [record('new')])).toMatchObject({ baseOffset: 0 })
