@@ -24,6 +24,13 @@ const dataFiles: readonly (readonly [RegExp, string, string])[] = [
   [/^lake\/progress$/, 'stream-format.md', 'lake/progress'],
   [/^lake\/\w+\/\w+\/metadata\/v\d+\.metadata\.json$/, 'lake-format.md', '.metadata.json'],
   [/^lake\/\w+\/\w+\/metadata\/version-hint\.text$/, 'lake-format.md', 'version-hint.text'],
+  // What a kill in the middle of a commit leaves.
+  [/^lake\/\w+\/\w+\/metadata\/[\w-]+\.metadata\.json\.tmp$/, 'lake-format.md', '.json.tmp'],
+  [
+    /^lake\/\w+\/\w+\/metadata\/version-hint\.text\.[\w-]+\.tmp$/,
+    'lake-format.md',
+    'version-hint.text.<uuid>.tmp',
+  ],
   [/^lake\/\w+\/\w+\/metadata\/[\w-]+\.avro$/, 'lake-format.md', '.avro'],
   [/^lake\/\w+\/\w+\/data\/_timestamp_day=[\d-]+\/[\w-]+\.parquet$/, 'lake-format.md', '.parquet'],
   [/^definitions\/(?:\d+\.json|active)$/, 'definition-format.md', 'definitions/active'],
