@@ -20,7 +20,7 @@ import { formatAddress } from './words.ts'
 /** A process that lost its supervisor stops by itself within this time: the next `up` waits for its locks. */
 const orphanStopMs = 4_000
 /** A restarted process waits this long for a lock that its dying predecessor still holds. */
-const lockWaitMs = 5_000
+const lockWaitMs = 15_000
 
 type Role = { readonly port: number; readonly brokerPort: number | null } & (IngestRole | LakeRole)
 
