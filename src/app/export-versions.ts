@@ -13,7 +13,7 @@ import { exportRoot } from './export-root.ts'
 
 const draftsName = '.exports'
 const versionsName = '.versions'
-const replacedName = '.replaced'
+export const replacedName = '.replaced'
 export const successName = '_SUCCESS'
 /** Readers that have opened a replaced version get this long to finish. */
 const replacedKeepMs = 3_600_000

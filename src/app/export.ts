@@ -13,6 +13,7 @@ import {
   parseTableVersion,
   publishVersion,
   removeReplaced,
+  replacedName,
   successName,
   versionAt,
 } from './export-versions.ts'
@@ -76,12 +77,10 @@ export async function exportRows(
     for (const name of written) await files.syncFile(join(draft, name))
     await parts.turn.run(async () => {
       const replaced = versionFor(request, parts, target) // another export may have come between
-      if (replaced !== null && request.mode === 'append')
-        await addTo(files, replaced, draft, written)
-      else {
-        await publishVersion(parts, { path: target.real, draft, name: randomUUID(), replaced })
-        await removeReplaced(parts)
-      }
+      if (replaced !== null && request.mode === 'append') await addFilesOf(files, replaced, draft)
+      await syncFolders(files, draft)
+      await publishVersion(parts, { path: target.real, draft, name: randomUUID(), replaced })
+      await removeReplaced(parts)
     })
     return { rows, folder: target.real, files: written }
   } finally {
@@ -150,18 +149,23 @@ function escapeForHive(text: string): string {
   })
 }
 
-/** Each file comes by one rename: whole, or not there. */
-async function addTo(
-  files: Files,
-  version: string,
-  draft: string,
-  names: readonly string[],
-): Promise<void> {
-  for (const name of names) {
-    const path = join(version, name)
-    await files.makeFolder(dirname(path))
-    await files.rename(join(draft, name), path)
-    await files.syncFolder(dirname(path))
+/** Gives a draft the files of a version besides its own, as further names of the same bytes: what is published then has all of them. */
+async function addFilesOf(files: Files, version: string, draft: string): Promise<void> {
+  const names = listFiles(version).filter((name) => !notRows.has(name))
+  for (const folder of new Set(names.map((name) => dirname(join(draft, name)))))
+    await files.makeFolder(folder)
+  for (const name of names) await files.link(join(version, name), join(draft, name))
+}
+
+/** What a version holds besides its rows. */
+const notRows: ReadonlySet<string> = new Set([successName, replacedName])
+
+/** Makes the names in a draft durable, the lowest folders first; its own are synced when it is published. */
+async function syncFolders(files: Files, draft: string): Promise<void> {
+  for (const { name, isFolder } of listEntries(draft)) {
+    if (!isFolder) continue
+    await syncFolders(files, join(draft, name))
+    await files.syncFolder(join(draft, name))
   }
 }
 

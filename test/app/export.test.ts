@@ -16,7 +16,7 @@ import { removeDrafts } from '../../src/app/export-versions.ts'
 import { exportPath } from '../../src/app/export-root.ts'
 import { realClock } from '../../src/core/clock.ts'
 import { Exclusive } from '../../src/core/exclusive.ts'
-import { realFiles } from '../../src/core/files.ts'
+import { realFiles, type Files } from '../../src/core/files.ts'
 import type { CopyRequest } from '../../src/sql/engine.ts'
 
 let data: string
@@ -51,11 +51,11 @@ const engine = {
   },
 }
 
-function run(sql: string, more: Partial<ExportRequest> = {}) {
+function run(sql: string, more: Partial<ExportRequest> = {}, files: Files = realFiles) {
   const request = { sql, path: '/tmp/purchases', mode: 'error', partitionBy: [], ...more } as const
   const signal = new AbortController().signal
   return exportRows(request, {
-    files: realFiles,
+    files,
     clock: realClock,
     data,
     engine,
@@ -117,6 +117,42 @@ test('an appended file is added to what is there', async () => {
   expect(read().rows.toSorted()).toEqual(['one', 'two'])
   await run('three', { mode: 'append', path: 'hdfs://namenode:8020/tmp/other' })
   expect(read('tmp/other').rows).toEqual(['three'])
+})
+
+test('whatever an append fails at, a reader finds all of what it adds or nothing of it, and what was there always', async () => {
+  const before = ['old', 'old']
+  const after = ['new', 'new', 'old', 'old']
+  const rows = () => read().rows.toSorted().join()
+  for (let failing = 1; ; failing++) {
+    await run('old', { mode: 'overwrite', partitionBy: ['k'] })
+    const seen = new Set<string>()
+    let calls = 0
+    /** Looks as a reader does, before each change of a file or folder. */
+    const watched =
+      <Args extends unknown[], Result>(change: (...args: Args) => Promise<Result>) =>
+      async (...args: Args) => {
+        seen.add(rows())
+        if (++calls === failing) throw new Error('the disk is gone')
+        return change(...args)
+      }
+    const files: Files = {
+      ...realFiles,
+      link: watched(realFiles.link),
+      rename: watched(realFiles.rename),
+      writeNew: watched(realFiles.writeNew),
+      makeFolder: watched(realFiles.makeFolder),
+      syncFile: watched(realFiles.syncFile),
+      syncFolder: watched(realFiles.syncFolder),
+    }
+    const result = await run('new', { mode: 'append', partitionBy: ['k'] }, files).catch(() => null)
+    expect([before.join(), after.join()]).toContain(rows())
+    expect([...seen].filter((each) => ![before.join(), after.join()].includes(each))).toEqual([])
+    if (result === null) continue
+    expect(rows()).toBe(after.join())
+    expect(failing).toBeGreaterThan(10)
+    expect(read().names).toContain('_SUCCESS')
+    return
+  }
 })
 
 test('a statement that fails leaves what was there, and nothing else', async () => {
