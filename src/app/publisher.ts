@@ -232,7 +232,7 @@ function taken(path: string, table: string): QuestlogError {
     'EXPORT_EXISTS',
     `table ${table} can't be published as /${table}: an export or something else is there`,
     { path, table },
-    { hint: `move it away: mv ${path} …; or give the table another name` },
+    { hint: `give it another name: mv ${path} ${path}_export; or the table` },
   )
 }
 

@@ -87,11 +87,12 @@ function describeTable(definition: Definition, table: TableDefinition): string[]
   const types = tableEventTypes(definition, table)
   const takes = table.events === null ? `every event of ${table.topic}` : types.join(', ')
   const start = table.from === 'earliest' ? 'from the beginning' : 'from the next event'
+  const published = table.format === 'hive' ? `, published as exports/${table.name}` : ''
   const own = table.columns.slice(leadingColumns.length, -systemColumns.length)
   const where = table.where === null ? [] : [`  where ${table.where}`]
   const set = Object.entries(table.set).map(([column, sql]) => `  set ${column} = ${sql}`)
   return [
-    `table ${table.name}: ${takes}, ${start}, commits every ${durationText(table.triggerMs)}`,
+    `table ${table.name}: ${takes}, ${start}, commits every ${durationText(table.triggerMs)}${published}`,
     `  columns ${[...leadingColumns, ...own, ...systemColumns].map(describeColumn).join(', ')}`,
     ...where,
     ...set,
