@@ -155,19 +155,36 @@ class DuckdbEngine implements SqlEngine {
   ): Promise<number> {
     const { namespace, source } = this.#options
     const { duckdb, serialize } = connection
-    const [part, ...more] = readParts(request.sql)
-    const plan =
-      part === undefined || more.length > 0
-        ? undefined
-        : await planStatement(request.sql, part, { namespace, serialize })
-    if (plan?.kind !== 'select')
-      throw new SqlError('SQL_REFUSED', 'only the rows of one SELECT can be written to files')
-    const views = await readViews(duckdb, namespace)
-    const tables = tablesToWaitFor(plan.named, views, namespace)
-    if (tables === null || tables.length > 0) await source.caughtUp(tables, signal)
+    const { sql, past } = takeOutPastTables(request.sql)
+    const [part, ...more] = readParts(sql)
+    const pastLease = past.length === 0 ? undefined : source.lease()
+    try {
+      for (const table of past) await this.#showPast(table, connection)
+      const plan =
+        part === undefined || more.length > 0
+          ? undefined
+          : await planStatement(sql, part, { namespace, serialize })
+      if (plan?.kind !== 'select')
+        throw new SqlError('SQL_REFUSED', 'only the rows of one SELECT can be written to files')
+      const views = await readViews(duckdb, namespace)
+      const tables = tablesToWaitFor(withoutPast(plan.named), views, namespace)
+      if (tables === null || tables.length > 0) await source.caughtUp(tables, signal)
+      return await this.#copyPlanned(plan, request, connection, signal)
+    } finally {
+      pastLease?.release()
+    }
+  }
+
+  async #copyPlanned(
+    plan: Extract<Plan, { kind: 'select' }>,
+    request: CopyRequest,
+    connection: SqlConnection,
+    signal: AbortSignal,
+  ): Promise<number> {
+    const { duckdb } = connection
     const interrupt = () => duckdb.interrupt()
     signal.addEventListener('abort', interrupt, { once: true })
-    const lease = source.lease()
+    const lease = this.#options.source.lease()
     try {
       return await copyRows(duckdb, plan, request)
     } catch (error) {

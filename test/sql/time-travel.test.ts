@@ -1,3 +1,5 @@
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
 import * as fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
 import { placeAt } from '../../src/sql/sql-error.ts'
@@ -101,6 +103,32 @@ describe('a statement', async () => {
     ).toEqual([[0]])
     expect(bench.source.leases).toBe(0)
     expect(bench.source.leasesMost).toBeGreaterThan(0)
+  })
+
+  test('is exported as it was, too', async () => {
+    const folder = join(bench.lakeFolder, 'draft')
+    mkdirSync(folder)
+    const copy = (sql: string) =>
+      bench.engine.copy({
+        sql,
+        folder,
+        fileName: 'part-0',
+        partitionBy: [],
+        signal: new AbortController().signal,
+      })
+    const past = 'sword_purchases for version as of 7'
+    const before = bench.source.waits.length
+    expect(await copy(`select "Host", damage from ${past}`)).toBe(5)
+    expect(bench.source.waits.length).toBe(before)
+    const written = `SELECT DISTINCT "Host" FROM '${join(folder, 'part-0.snappy.parquet')}'`
+    expect((await bench.writer.runAndReadAll(written)).getRowsJson()).toEqual([['then']])
+    await expect(copy('select * from sword_purchases for version as of 8')).rejects.toMatchObject({
+      code: 'SNAPSHOT_UNKNOWN',
+    })
+    await expect(copy(`select nothing from ${past}`)).rejects.toMatchObject({ code: 'SQL_INVALID' })
+    expect(bench.source.leases).toBe(0)
+    // Nothing of it is left for the next statement.
+    await expect(rows('select * from "~1"')).rejects.toMatchObject({ code: 'SQL_INVALID' })
   })
 
   test('says what is wrong in its own words, and leaves nothing behind', async () => {
