@@ -137,12 +137,12 @@ test('whatever an append fails at, a reader finds all of what it adds or nothing
       }
     const files: Files = {
       ...realFiles,
-      link: watched(realFiles.link),
-      rename: watched(realFiles.rename),
-      writeNew: watched(realFiles.writeNew),
-      makeFolder: watched(realFiles.makeFolder),
-      syncFile: watched(realFiles.syncFile),
-      syncFolder: watched(realFiles.syncFolder),
+      link: watched((from: string, to: string) => realFiles.link(from, to)),
+      rename: watched((from: string, to: string) => realFiles.rename(from, to)),
+      writeNew: watched((path: string, bytes: Uint8Array) => realFiles.writeNew(path, bytes)),
+      makeFolder: watched((path: string) => realFiles.makeFolder(path)),
+      syncFile: watched((path: string) => realFiles.syncFile(path)),
+      syncFolder: watched((path: string) => realFiles.syncFolder(path)),
     }
     const result = await run('new', { mode: 'append', partitionBy: ['k'] }, files).catch(() => null)
     expect([before.join(), after.join()]).toContain(rows())
