@@ -64,10 +64,13 @@ export interface TransactionClaim extends ProducerClaim {
 const keyPrefix = 'transaction/'
 const retryDelayMs = 1_000
 const sweepIntervalMs = 600_000
+/** After this time it is kept that a transaction is done, where nothing that followed has said so. */
+const settleDelayMs = 1_000
 
 /**
  * Producer ids, and transactions over partitions and groups (KIP-98). What is answered is durable. The decision over a transaction is kept first;
- * then every partition gets its marker and every group its offsets; then the end is kept. A crash in between is made good at the next start.
+ * then every partition gets its marker and every group its offsets. That this is done is kept with what follows, or soon: a start that does not know it does it once more, which does no
+ * harm, and so makes good a crash in between.
  * Answers are error codes of the protocol; nothing rejects.
  */
 export class TransactionCoordinator {
@@ -77,6 +80,9 @@ export class TransactionCoordinator {
   readonly #byProducer = new Map<number, Entry>()
   /** What goes on without anybody waiting for it. */
   readonly #work = new Set<Promise<void>>()
+  /** Whose transaction is done, which is not kept yet. */
+  readonly #unsettled = new Set<Entry>()
+  #settles = false
   readonly #closed = new AbortController()
   readonly #running: Promise<void>
   #alarm = new AbortController()
@@ -224,6 +230,7 @@ export class TransactionCoordinator {
   /** Durable first; then it holds. */
   async #keep(entry: Entry, transaction: Transaction): Promise<void> {
     await this.#options.store.put(new Map([[keyPrefix + entry.id, transaction]]))
+    this.#unsettled.delete(entry)
     this.#hold(entry, transaction)
   }
 
@@ -273,8 +280,36 @@ export class TransactionCoordinator {
       const { log, offsets, clock } = this.#options
       await writeMarkers(log, transaction)
       if (groups.length > 0) await offsets.finish(producerId, producerEpoch, outcomeOf(transaction))
-      await this.#keep(entry, completed(transaction, clock.nowMs()))
+      const done = completed(transaction, clock.nowMs())
+      if (this.#isClosed) return this.#keep(entry, done)
+      this.#hold(entry, done)
+      this.#unsettled.add(entry)
+      this.#settleSoon()
     })
+  }
+
+  /** A sync for each transaction would be for nothing: the next one of the producer says it as well. */
+  #settleSoon(): void {
+    if (this.#settles) return
+    this.#settles = true
+    const settle = async () => {
+      await this.#options.clock.sleep(settleDelayMs, this.#closed.signal)
+      this.#settles = false
+      await Promise.all(
+        [...this.#unsettled].map((entry) => entry.work.run(() => this.#settle(entry))),
+      )
+    }
+    this.#background(settle())
+  }
+
+  async #settle(entry: Entry): Promise<void> {
+    const { transaction } = entry
+    if (!this.#unsettled.has(entry) || transaction === undefined) return
+    try {
+      await this.#keep(entry, transaction)
+    } catch (error) {
+      this.#warn('the end of a transaction can not be kept now', entry.id, error)
+    }
   }
 
   /** Tries again and again until it is done, or the process ends. Resolves after the first try. */
@@ -375,6 +410,7 @@ export class TransactionCoordinator {
       if (!isUnused(entry)) return kafkaErrors.none
       await this.#options.store.put(new Map([[keyPrefix + entry.id, undefined]]))
       this.#entries.delete(entry.id)
+      this.#unsettled.delete(entry)
       if (entry.transaction !== undefined) this.#byProducer.delete(entry.transaction.producerId)
       return kafkaErrors.none
     }

@@ -43,6 +43,8 @@ export class TransactionBench {
   readonly offsets = new Map<string, string[]>()
   readonly staged: (ProducerClaim & { group: string; label: string })[] = []
   readonly topics = new Map<string, Topic>()
+  /** Changes of the state file so far: each is a sync that somebody may wait for. */
+  stateChanges = 0
   readonly #state = new Map<string, string>()
   readonly #settings: typeof settings
   #troubles: { inSteps: number; trouble: Trouble }[] = []
@@ -128,6 +130,7 @@ export class TransactionBench {
           [...this.#state].map(([key, text]): [string, unknown] => [key, parse(text)]).values(),
         put: (changes) =>
           change(() => {
+            this.stateChanges++
             for (const [key, value] of changes) {
               if (value === undefined) this.#state.delete(key)
               else this.#state.set(key, JSON.stringify(value))
