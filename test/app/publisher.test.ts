@@ -121,7 +121,7 @@ test('the folder has the files of the snapshot as links, not as copies, and _SUC
     expect.stringMatching(partPattern),
   ])
   const inodes = parts().map((name) => statSync(join(exportsRoot(), 'swords', name)).ino)
-  expect(inodes.toSorted()).toEqual([1, 2].map((n) => statSync(swords.pathOf(n)).ino).toSorted())
+  expect(new Set(inodes)).toEqual(new Set([1, 2].map((n) => statSync(swords.pathOf(n)).ino)))
   expect(publisher.failures.size).toBe(0)
 })
 
