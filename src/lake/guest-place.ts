@@ -42,8 +42,8 @@ export async function requireInPlace(
     require('a manifest list', snapshot['manifest-list'])
     const parent = snapshot['parent-snapshot-id']
     const checked = await manifestsOf(files, parent === undefined ? undefined : known.get(parent))
-    for (const { location } of await namedFiles(files, [snapshot], checked))
-      require('a file', location)
+    const named = await namedFiles(files, [snapshot], checked).catch(asRefused)
+    for (const { location } of named) require('a file', location)
   }
 }
 
@@ -58,6 +58,18 @@ const uuidEnding = /\.[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
 export function isName(name: string): boolean {
   return /^[A-Za-z0-9_][A-Za-z0-9_@-]{0,127}$/.test(name)
+}
+
+/** What an engine commits must be readable: for one that is told of a failure of ours it would be unknown what became of its commit. */
+function asRefused(error: unknown): never {
+  if (!(error instanceof QuestlogError) || error.code !== 'TABLE_DAMAGED') throw error
+  const why = error.cause instanceof Error ? `: ${error.cause.message}` : ''
+  throw new QuestlogError(
+    'REQUEST_MALFORMED',
+    `the snapshot can't be taken: ${error.message}${why}`,
+    error.facts,
+    { cause: error, hint: 'commit files that are there; Avro files compressed with gzip, or not' },
+  )
 }
 
 function outside(what: string, location: string, place: string): QuestlogError {

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -413,6 +413,18 @@ test("a snapshot of another engine can't name files of the stream, nor of other 
   expect(await commit(3, [`${data}/guests/lab/mine/../../../lake/a.parquet`])).toBe(400)
   expect(await commit(4, [own], join(data, 'lake/default/swords/metadata'))).toBe(400)
   expect(await commit(5, [own])).toBe(200)
+  // Neither one that is not there, nor one that can't be read.
+  const list = join(metadataFolder, 'list1.avro')
+  const bytes = readFileSync(list)
+  const zstd = Buffer.from(bytes.toString('latin1').replace('deflate', 'zstdlib'), 'latin1')
+  writeFileSync(join(metadataFolder, 'zstd.avro'), zstd)
+  for (const name of ['nothing.avro', 'zstd.avro']) {
+    const added = snapshot('9', 9).replace('x.avro', name)
+    const updates = [{ action: 'add-snapshot', snapshot: JSON.parse(added) as object }]
+    const { status, body } = await call('POST', at('mine'), { requirements: [], updates })
+    expect(status).toBe(400)
+    expect(body['error']).toMatchObject({ type: 'BadRequestException' })
+  }
 })
 
 test('only what lies among the tables of other engines is taken in as one of them', async () => {
