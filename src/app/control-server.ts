@@ -2,6 +2,7 @@ import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { asQuestlogError, QuestlogError } from '../core/errors.ts'
+import { wholeBody } from '../core/request-body.ts'
 import type { Topic } from '../log/record.ts'
 import type { TableWork, TableWorkDone } from '../stream/maintenance.ts'
 import type { ExportRequest, ExportResult } from './export.ts'
@@ -121,16 +122,9 @@ async function route(
 }
 
 async function readJson(request: IncomingMessage): Promise<unknown> {
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    size += chunk.length
-    if (size > bodyBytesMax)
-      throw new QuestlogError('REQUEST_TOO_LARGE', `the body is over ${bodyBytesMax} bytes`)
-    chunks.push(chunk)
-  }
+  const body = await wholeBody(request, bodyBytesMax, 'the limit of the control port')
   try {
-    return JSON.parse(Buffer.concat(chunks).toString())
+    return JSON.parse(body.toString())
   } catch (error) {
     throw new QuestlogError('REQUEST_MALFORMED', 'the body is not JSON', {}, { cause: error })
   }

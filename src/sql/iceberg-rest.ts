@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { parse, stringify } from 'lossless-json'
 import { asQuestlogError, QuestlogError, type ErrorCode } from '../core/errors.ts'
 import type { Logger } from '../core/logger.ts'
+import { wholeBody } from '../core/request-body.ts'
 import type { CreateRequest } from '../lake/guest-metadata.ts'
 import type { MetadataVersion } from '../lake/metadata-commit.ts'
 import { objectsOf, type CommitRequirement, type MetadataUpdate } from '../lake/metadata-updates.ts'
@@ -303,21 +304,14 @@ function send(response: ServerResponse, { status, body }: Reply, isHead: boolean
 }
 
 async function readJson(request: IncomingMessage, bytesMax: number): Promise<Json> {
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    size += chunk.length
-    if (size > bytesMax)
-      throw new QuestlogError('REQUEST_TOO_LARGE', `the body is over ${bytesMax} bytes`)
-    chunks.push(chunk)
-  }
-  if (size === 0) return {}
+  const body = await wholeBody(request, bytesMax, 'the limit of the catalog')
+  if (body.length === 0) return {}
   // A page of another site can't send this type without asking first.
   const type = request.headers['content-type']?.split(';')[0]?.trim().toLowerCase()
   if (type !== 'application/json')
     throw new QuestlogError('MEDIA_TYPE_UNSUPPORTED', 'the catalog takes application/json')
   try {
-    const value = parse(Buffer.concat(chunks).toString('utf8'), null, parseLong)
+    const value = parse(body.toString('utf8'), null, parseLong)
     if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Json // a JSON object
   } catch (error) {
     throw new QuestlogError('REQUEST_MALFORMED', 'the body is not JSON', {}, { cause: error })

@@ -5,6 +5,7 @@ import { asQuestlogError, QuestlogError, systemErrorCode } from '../core/errors.
 import type { Logger } from '../core/logger.ts'
 import { formatMetrics, type HealthReport, type Metric } from '../core/metrics.ts'
 import type { Settings } from '../core/settings.ts'
+import { wholeBody } from '../core/request-body.ts'
 import type { SqlEngine, SqlEvent } from './engine.ts'
 import { bodyKind, requireLocalCaller } from './request-guard.ts'
 import { reportError } from './sql-error.ts'
@@ -188,7 +189,7 @@ class HttpSqlServer implements SqlServer {
 
   async #answerSql(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { engine, settings, clock } = this.#options
-    const body = readStatement(bodyKind(request), await readBody(request, settings.sqlBytesMax))
+    const body = readStatement(bodyKind(request), await readText(request, settings.sqlBytesMax))
     const gone = new AbortController()
     const onGone = () => gone.abort()
     response.once('close', onGone)
@@ -253,28 +254,10 @@ async function drained(
   throw new QuestlogError('SQL_CANCELLED', `the client read nothing for ${patienceMs} ms`)
 }
 
-/** A body that is too large by less than this is read to its end and thrown away: a client that is cut off while it sends does not see the answer. */
-const patienceFactor = 4
-
-async function readBody(request: IncomingMessage, bytesMax: number): Promise<string> {
-  const tooLarge = () =>
-    new QuestlogError(
-      'REQUEST_TOO_LARGE',
-      `the body is larger than sqlBytesMax, ${bytesMax} bytes`,
-      { bytesMax },
-    )
-  if (Number(request.headers['content-length'] ?? 0) > bytesMax * patienceFactor) throw tooLarge()
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
-    const bytes = chunk as Buffer // no encoding is set on the request
-    size += bytes.length
-    if (size <= bytesMax) chunks.push(bytes)
-    else if (size > bytesMax * patienceFactor) throw tooLarge()
-  }
-  if (size > bytesMax) throw tooLarge()
+async function readText(request: IncomingMessage, bytesMax: number): Promise<string> {
+  const body = await wholeBody(request, bytesMax, 'sqlBytesMax')
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks))
+    return new TextDecoder('utf-8', { fatal: true }).decode(body)
   } catch {
     throw new QuestlogError('REQUEST_MALFORMED', 'the body is not UTF-8')
   }
