@@ -3,6 +3,7 @@ import {
   DuckDBInstance,
   JsonDuckDBValueConverter,
   type DuckDBConnection,
+  type DuckDBMaterializedResult,
   type DuckDBValue,
   type Json,
 } from '@duckdb/node-api'
@@ -41,8 +42,25 @@ export async function queryRows(
   sql: string,
   values?: DuckDBValue[],
 ): Promise<Record<string, Json>[]> {
-  const reader = await connection.runAndReadAll(sql, values)
-  return reader.convertRowObjects(JsonDuckDBValueConverter)
+  return rowsOf(await connection.run(sql, values))
+}
+
+/** The rows of a small result that is in memory already. Reading them as a stream would go to another thread and back twice. */
+export function rowsOf(result: DuckDBMaterializedResult): Record<string, Json>[] {
+  const names = result.deduplicatedColumnNames()
+  const rows: Record<string, Json>[] = []
+  for (let index = 0; index < result.chunkCount; index++) {
+    const chunk = result.getChunk(index)
+    for (let row = 0; row < chunk.rowCount; row++)
+      rows.push(
+        Object.fromEntries(
+          chunk
+            .convertRowValues(row, JsonDuckDBValueConverter)
+            .map((value, column) => [names[column] ?? '', value]),
+        ),
+      )
+  }
+  return rows
 }
 
 /** A value of such a row as text; `null` as "null". */

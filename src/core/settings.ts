@@ -307,6 +307,18 @@ export const settingRows = {
     100,
     'Most statements that wait for their turn; more are answered 429.',
   ),
+  queryTurnsMax: whole(
+    0,
+    64,
+    0,
+    'Of the statements that run, so many begin at once; 0 = as many as there are processors.',
+  ),
+  queryTurnMs: whole(
+    1,
+    10_000,
+    20,
+    'A statement that takes longer lets the next one begin beside it.',
+  ),
   queryTimeoutMs: whole(100, 86_400_000, 300_000, 'A statement is cancelled after this time.'),
   catchUpTimeoutMs: whole(
     10,

@@ -1,5 +1,5 @@
 import type { DuckDBInstance, DuckDBPreparedStatement } from '@duckdb/node-api'
-import type { DuckDBConnection } from '../core/duckdb.ts'
+import { rowsOf, type DuckDBConnection } from '../core/duckdb.ts'
 import { quoteName, quoteText } from '../plan/columns.ts'
 import { explainFailure, readFailure, type VisibleNames } from './duckdb-error.ts'
 import { SqlError } from './sql-error.ts'
@@ -49,7 +49,7 @@ export class ConnectionPool {
       await duckdb.run(
         `SET search_path = ${quoteText(quoteName(this.#namespace))}; SET TimeZone = 'UTC'; SET errors_as_json = true`,
       )
-      const parser = await duckdb.prepare('SELECT json_serialize_sql($1::VARCHAR)')
+      const parser = await duckdb.prepare('SELECT json_serialize_sql($1::VARCHAR) AS tree')
       return { duckdb, serialize: (sql) => serializeWith(parser, sql) }
     } catch (error) {
       duckdb.closeSync()
@@ -65,12 +65,12 @@ const noNames: VisibleNames = { tables: [], columns: [] }
 
 async function serializeWith(parser: DuckDBPreparedStatement, sql: string): Promise<unknown> {
   parser.bindVarchar(1, sql)
-  const reader = await parser.runAndReadAll().catch((error: unknown) => {
+  const result = await parser.run().catch((error: unknown) => {
     const failure = readFailure(error)
     if (failure === undefined) throw error
     throw explainFailure(failure, { sql, place: () => undefined }, noNames, error)
   })
-  const text = reader.getRows()[0]?.[0]
+  const text = rowsOf(result)[0]?.['tree']
   if (typeof text !== 'string') throw new TypeError('json_serialize_sql gave no text')
   if (text.length > treeCharactersMax)
     throw new SqlError('SQL_INVALID', 'the statement has too many parts', {

@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import type { DuckDBInstance } from '@duckdb/node-api'
 import type { Clock } from '../core/clock.ts'
 import { asQuestlogError, QuestlogError, type ErrorCode } from '../core/errors.ts'
@@ -6,7 +7,13 @@ import type { Metric } from '../core/metrics.ts'
 import type { Settings } from '../core/settings.ts'
 import type { SnapshotWanted } from '../lake/time-travel.ts'
 import { quoteName } from '../plan/columns.ts'
-import { confineFiles, readViews, readVisibleNames, tablesToWaitFor } from './catalog.ts'
+import {
+  confineFiles,
+  readViews,
+  readVisibleNames,
+  tablesToWaitFor,
+  type Views,
+} from './catalog.ts'
 import { ConnectionPool, type SqlConnection } from './connections.ts'
 import { explainFailure, readFailure, type VisibleNames } from './duckdb-error.ts'
 import { beginReading, cancelled, execute, RehearsalError, type RowsEvent } from './execute.ts'
@@ -20,6 +27,8 @@ import { isPastTable, takeOutPastTables, type PastTable } from './time-travel.ts
 
 /** What the stream promises to the statements. */
 export interface FreshSource {
+  /** Another number after every change of which tables there are, once the change is seen by a new transaction. */
+  readonly tablesVersion: number
   /** Resolves when everything answered before the call is visible to a new transaction, for these tables (null = all); throws CATCHING_UP after the bound. */
   caughtUp(tables: readonly string[] | null, signal: AbortSignal): Promise<void>
   /** Until release(), no data file that a view names is unlinked. */
@@ -103,17 +112,20 @@ export async function createSqlEngine(options: SqlEngineOptions): Promise<SqlEng
 class DuckdbEngine implements SqlEngine {
   readonly #options: SqlEngineOptions
   readonly #gate: Gate
+  readonly #turns: Gate
   readonly #pool: ConnectionPool
   /** One entry a running script: how to stop it, and a promise of its end. */
   readonly #running = new Map<AbortController, Promise<void>>()
   #closing: QuestlogError | undefined
   readonly #failures = new Map<ErrorCode, number>()
   #served = 0
+  #views: { readonly version: number; readonly views: Views } | undefined
 
   constructor(options: SqlEngineOptions) {
     this.#options = options
-    const { queryConcurrencyMax, queryQueueMax } = options.settings
+    const { queryConcurrencyMax, queryQueueMax, queryTurnsMax } = options.settings
     this.#gate = new Gate(queryConcurrencyMax, queryQueueMax)
+    this.#turns = new Gate(queryTurnsMax || availableParallelism(), queryConcurrencyMax)
     this.#pool = new ConnectionPool(options.instance, options.namespace)
   }
 
@@ -154,7 +166,7 @@ class DuckdbEngine implements SqlEngine {
     signal: AbortSignal,
   ): Promise<number> {
     const { namespace, source } = this.#options
-    const { duckdb, serialize } = connection
+    const { serialize } = connection
     const { sql, past } = takeOutPastTables(request.sql)
     const [part, ...more] = readParts(sql)
     const pastLease = past.length === 0 ? undefined : source.lease()
@@ -166,7 +178,7 @@ class DuckdbEngine implements SqlEngine {
           : await planStatement(sql, part, { namespace, serialize })
       if (plan?.kind !== 'select')
         throw new SqlError('SQL_REFUSED', 'only the rows of one SELECT can be written to files')
-      const views = await readViews(duckdb, namespace)
+      const views = await this.#currentViews(connection)
       const tables = tablesToWaitFor(withoutPast(plan.named), views, namespace)
       if (tables === null || tables.length > 0) await source.caughtUp(tables, signal)
       return await this.#copyPlanned(plan, request, connection, signal)
@@ -213,7 +225,7 @@ class DuckdbEngine implements SqlEngine {
     })
     const end = async () => {
       outer.removeEventListener('abort', onAbort)
-      ended.abort()
+      ended.abort(null)
       await timer
       this.#running.delete(stop)
     }
@@ -289,7 +301,7 @@ class DuckdbEngine implements SqlEngine {
     const { clock, namespace, source } = this.#options
     const { duckdb } = connection
     const waitStartMs = clock.monotonicMs()
-    let views = await readViews(duckdb, namespace)
+    let views = await this.#currentViews(connection)
     if ((plan.kind === 'select' || plan.kind === 'explain') && !stale) {
       const tables = tablesToWaitFor(withoutPast(plan.named), views, namespace)
       if (tables === null || tables.length > 0) {
@@ -297,9 +309,10 @@ class DuckdbEngine implements SqlEngine {
           throw signal.aborted ? cancelled(signal) : error
         })
         // What was waited for may have been the first rows of a table.
-        if (tables === null) views = await readViews(duckdb, namespace)
+        if (tables === null) views = await this.#currentViews(connection)
       }
     }
+    const giveTurn = await this.#takeTurn(signal)
     const waitedMs = times.queuedMs + (clock.monotonicMs() - waitStartMs)
     let rows = 0
     const lease = source.lease()
@@ -320,10 +333,34 @@ class DuckdbEngine implements SqlEngine {
     } finally {
       if (isOpen) await rollback(connection)
       lease.release()
+      giveTurn()
     }
     this.#served++
     const elapsedMs = clock.monotonicMs() - times.startMs
     yield { kind: 'end', stats: { rows, elapsedMs, waitedMs, stale } }
+  }
+
+  /**
+   * Small statements one after another are answered sooner than all at the same time, each of them on a part of a processor. Resolves to what gives the turn
+   * to the next one, which is done after `queryTurnMs` in any case: a long statement holds nobody up.
+   */
+  async #takeTurn(signal: AbortSignal): Promise<() => void> {
+    const { clock, settings } = this.#options
+    const leave = await this.#turns.enter(signal).catch((error: unknown) => {
+      throw signal.aborted ? cancelled(signal) : error
+    })
+    const ended = new AbortController()
+    void clock.sleep(settings.queryTurnMs, ended.signal).then(leave)
+    return () => ended.abort(null)
+  }
+
+  /** DuckDB takes longer to list its views than to answer a small statement. */
+  async #currentViews({ duckdb }: SqlConnection): Promise<Views> {
+    const version = this.#options.source.tablesVersion
+    if (this.#views?.version === version) return this.#views.views
+    const views = await readViews(duckdb, this.#options.namespace)
+    this.#views = { version, views }
+    return views
   }
 
   /** DuckDB's error in the words of the user's own statement and tables. */

@@ -128,12 +128,7 @@ async function describeSql(sql: string, tree: SyntaxNode, execution: Execution):
 }
 
 async function prepareOne(sql: string, { duckdb, signal, clock }: Execution) {
-  return interruptible(duckdb, clock, signal, async () => {
-    const extracted = await duckdb.extractStatements(sql)
-    if (extracted.count !== 1)
-      throw new SqlError('SQL_REFUSED', 'only one statement can be run at a time')
-    return extracted.prepare(0)
-  })
+  return interruptible(duckdb, clock, signal, () => duckdb.prepare(sql))
 }
 
 /** Which of DuckDB's columns are answered, under which names. */
@@ -218,17 +213,18 @@ export async function interruptible<T>(
   work: () => Promise<T>,
 ): Promise<T> {
   if (signal.aborted) throw cancelled(signal)
-  const ended = new AbortController()
+  let ended: AbortController | undefined
   // One call is not enough: DuckDB forgets an interrupt that comes before the work has begun.
-  const interrupt = async () => {
-    while (!ended.signal.aborted) {
+  const interrupt = async (until: AbortSignal) => {
+    while (!until.aborted) {
       duckdb.interrupt()
-      await clock.sleep(interruptIntervalMs, ended.signal)
+      await clock.sleep(interruptIntervalMs, until)
     }
   }
   let interrupting: Promise<void> | undefined
   const onAbort = () => {
-    interrupting = interrupt()
+    ended = new AbortController()
+    interrupting = interrupt(ended.signal)
   }
   signal.addEventListener('abort', onAbort, { once: true })
   try {
@@ -239,7 +235,7 @@ export async function interruptible<T>(
     throw signal.aborted ? cancelled(signal) : error
   } finally {
     signal.removeEventListener('abort', onAbort)
-    ended.abort()
+    ended?.abort()
     await interrupting
   }
 }

@@ -14,3 +14,10 @@ export function restAfter(
   const { pollIntervalMs, pollIntervalMsMax } = settings
   return Math.max(pollIntervalMs, Math.min(restFactor * tookMs, pollIntervalMsMax))
 }
+
+/**
+ * How long it rests also when statements wait, milliseconds: the statements that come meanwhile share the next micro-batch, instead of paying for one each.
+ */
+export function restForAll(tookMs: number, settings: Pick<Settings, 'pollIntervalMs'>): number {
+  return Math.min(tookMs, settings.pollIntervalMs)
+}

@@ -5,12 +5,11 @@ import {
   DuckDBBlobValue,
   DuckDBDataChunk,
   INTEGER,
-  JsonDuckDBValueConverter,
   VARCHAR,
   type DuckDBPreparedStatement,
   type Json,
 } from '@duckdb/node-api'
-import { cellText, queryRows, type DuckDBConnection } from '../core/duckdb.ts'
+import { cellText, queryRows, rowsOf, type DuckDBConnection } from '../core/duckdb.ts'
 import type { PlacedRecord } from '../log/record-chunks.ts'
 import type { LogRecord } from '../log/record.ts'
 import type { TopicConversion } from './conversion.ts'
@@ -109,8 +108,7 @@ export class Staging {
   /** Rows of a statement over `parsed`, as `queryRows` gives them. */
   async query(sql: string): Promise<Record<string, Json>[]> {
     if (!this.#isSmall) return queryRows(this.#connection, sql)
-    const reader = await (await this.#prepared(sql)).runAndReadAll()
-    return reader.convertRowObjects(JsonDuckDBValueConverter)
+    return rowsOf(await (await this.#prepared(sql)).run())
   }
 
   /** The same for a statement that also looks into tables with data files: it needs the optimizer to leave out what it can. */

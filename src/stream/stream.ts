@@ -20,7 +20,7 @@ import { convertTopic } from './conversion.ts'
 import { failedAgain, type Failure } from './failure.ts'
 import { LedgerStore } from './ledger-store.ts'
 import { ledgerKey, TopicLedger } from './ledger.ts'
-import { restAfter } from './pace.ts'
+import { restAfter, restForAll } from './pace.ts'
 import { openProgress, type Progress } from './progress.ts'
 import { parseSetAside, SetAsideOffsets, setAsideProperty } from './set-aside-offsets.ts'
 import { committedOffsets, offsetsText, type StreamTable } from './stream-table.ts'
@@ -61,6 +61,7 @@ export class Stream {
   /** One commit run at a time. */
   readonly #commitTurn = new Exclusive<null>(null)
   #committing = false
+  #tablesVersion = 0
   #definition: Definition | undefined
   #tables: readonly StreamTable[] = []
   #topics: readonly TopicStream[] = []
@@ -139,6 +140,11 @@ export class Stream {
     return this.#tables
   }
 
+  /** Another number after every change of which tables have views. */
+  get tablesVersion(): number {
+    return this.#tablesVersion
+  }
+
   /** The connection that writes to DuckDB, for one piece of work at a time. */
   get writer(): Exclusive<DuckDBConnection> {
     return this.#writer
@@ -170,6 +176,7 @@ export class Stream {
         this.#tableSet.apply(definition, this.#tables, (table) => this.#endOffsets(table)),
       )
       this.#definition = definition
+      this.#tablesVersion++
       for (const topic of this.#topics) topic.close()
       this.#topics = []
       await this.#attachTopics()
@@ -271,7 +278,8 @@ export class Stream {
 
   /** Looks for new records at once instead of at the next poll. */
   wake(): void {
-    this.#wake.abort()
+    // A reason of its own: without one, an error with its stack is made for each.
+    this.#wake.abort(null)
   }
 
   /**
@@ -339,8 +347,9 @@ export class Stream {
       this.#waiters.clear()
       this.#startCommits()
       const isBusy = worked && this.#topics.some((topic) => topic.isBusy)
-      const restMs = restAfter(clock.monotonicMs() - startMs, settings)
-      await clock.sleep(isBusy ? 0 : restMs, this.#wake.signal)
+      const tookMs = clock.monotonicMs() - startMs
+      if (worked && !isBusy) await clock.sleep(restForAll(tookMs, settings))
+      await clock.sleep(isBusy ? 0 : restAfter(tookMs, settings), this.#wake.signal)
     }
   }
 

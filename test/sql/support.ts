@@ -15,6 +15,7 @@ import { encodeRows } from '../../src/sql/values.ts'
 /** What the engine asked of the stream, in order. */
 export class RecordingSource implements FreshSource {
   readonly waits: (readonly string[] | null)[] = []
+  tablesVersion = 0
   leases = 0
   leasesMost = 0
   /** Replaced by tests that hold a statement up. */
