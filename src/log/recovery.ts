@@ -88,10 +88,10 @@ export async function recoverPartition(options: RecoveryOptions): Promise<Recove
   for (let at = 0; at < bases.length; at++) {
     const base = bases[at] ?? 0
     if (last !== undefined) before.push(last.extent)
-    const isLast = at === bases.length - 1
-    last = await checkSegment(options, base, isLast)
+    const nextBase = bases[at + 1]
+    last = await checkSegment(options, base, nextBase)
     refuseOverlap(options, before.at(-1), base)
-    if (isLast || options.repair) bases = await listSegments(files, folder) // one may be new
+    if (nextBase === undefined || options.repair) bases = await listSegments(files, folder) // one may be new
   }
   const end = last?.endOffset ?? 0
   const { syncedOffset = 0, highWatermark = 0 } = options.published ?? {}
@@ -224,9 +224,10 @@ function refuseOverlap(
 async function checkSegment(
   options: RecoveryOptions,
   base: number,
-  last: boolean,
+  nextBase: number | undefined,
 ): Promise<SegmentIndex> {
   const { files, folder, topic, partition, published, repair, durability } = options
+  const last = nextBase === undefined
   const path = segmentPath(folder, base)
   if (!last && !repair) {
     const index = await loadIndex(files, path, { topic, partition, baseOffset: base })
@@ -238,7 +239,7 @@ async function checkSegment(
     const index = await scanSegment(file, base, size)
     const bad: Place = { offset: index.endOffset, position: index.endPosition }
     if (bad.position < size) {
-      const next = await findBatchAfter(file, bad, size)
+      const next = await findBatchAfter(file, bad, size, nextBase)
       const neverSynced = last && bad.offset >= (published?.syncedOffset ?? 0)
       if (neverSynced && next === undefined) return index
       const isTorn = durability === 'fsync' && canBeTorn(bad, size, next)
@@ -249,7 +250,7 @@ async function checkSegment(
       if (!repair && !(neverSynced && durability === 'os'))
         throw damagedLog(placeIn(options, index), 'the bytes there are no valid record batch')
       await setAside(options, index, size, next)
-      if (next?.offset === base) return await checkSegment(options, base, last)
+      if (next?.offset === base) return await checkSegment(options, base, nextBase)
     } else if (!last) await writeIndex(files, path, sealNow(options, index))
     return index
   } finally {

@@ -133,12 +133,14 @@ export function canBeTorn(bad: Place, size: number, next: Place | undefined): bo
 
 /**
  * The first valid batch after bad bytes at `bad`, or undefined when there is none up to `size`. Its base offset lies outside its CRC, so one that
- * the bytes between can't account for is damage too: there are only so many records in a byte, and a segment has no gaps.
+ * the bytes between can't account for is damage too: there are only so many records in a byte, and a segment has no gaps. So is one that reaches beyond
+ * `endOffset`, where the next segment begins.
  */
 export async function findBatchAfter(
   file: ReadFile,
   bad: Place,
   size: number,
+  endOffset = Number.POSITIVE_INFINITY,
 ): Promise<Place | undefined> {
   for (let start = bad.position + 1; start < size; start += scanChunkBytes) {
     const window = await file.read(start, scanChunkBytes + batchOverheadBytes)
@@ -151,7 +153,8 @@ export async function findBatchAfter(
       const offset = readInt64(window, at)
       if (offset - bad.offset > (position - bad.position) * recordsPerByteMax) continue
       const bytes = await file.read(position, length)
-      if (decodeBatch(bytes, offset) !== undefined) return { offset, position }
+      const batch = decodeBatch(bytes, offset)
+      if (batch !== undefined && batch.nextOffset <= endOffset) return { offset, position }
     }
   }
   return undefined

@@ -110,6 +110,28 @@ test('a reader gives what was written up to the damage, and then says LOG_DAMAGE
   )
 })
 
+test.each([0, 1, 30])(
+  'a batch whose base offset is damaged to one of the next segment, or to one %i beyond its first, neither replaces that with --repair nor comes behind it',
+  async (beyond) => {
+    const { files, topic } = await writeLog()
+    const segments = files.paths().filter((path) => path.endsWith('.log'))
+    const [first = '', second = ''] = segments
+    const nextBase = Number(/(\d{20})\.log$/.exec(second)?.[1])
+    const bytes = Buffer.from(await files.readAll(first))
+    const places: number[] = []
+    for (let at = 0; at < bytes.length; at += 12 + bytes.readInt32BE(at + 8)) places.push(at)
+    const [before = 0, last = 0] = places.slice(-2)
+    bytes[before + 30] = (bytes[before + 30] ?? 0) ^ 1
+    bytes.writeBigInt64BE(BigInt(nextBase + beyond), last)
+    files.overwrite(first, bytes)
+    const log = await openLog(files, { repair: true })
+    await log.append('events', null, [record('after')])
+    const kept = written.filter((_, n) => n < nextBase - 6 || n >= nextBase)
+    expect(await readUntilRefused(files, topic)).toEqual([...kept, 'after'])
+    await log.close()
+  },
+)
+
 test('a start refuses a damaged log or keeps all of it; with --repair it keeps what is whole, in order, and goes on', async () => {
   await fc.assert(
     fc.asyncProperty(fc.nat(), damages, async (place, changes) => {
