@@ -46,7 +46,7 @@ describe('programs that read the tables', () => {
     })
     await load(150, false)
     writeFileSync(config, definition(true))
-    await waitFor('the change of the definition is live', 60_000, hasTitle)
+    await waitFor('the change of the definition is live', 300_000, hasTitle)
     await load(150, true)
     for (const [table, fields] of Object.entries(tables))
       expected[table] = await seenBySql(instance.data, table, fields)
@@ -80,7 +80,7 @@ describe('programs that read the tables', () => {
       }
       sent += count / 3
       purchases += 10
-      await waitFor('the tables are committed', 60_000, async () => {
+      await waitFor('the tables are committed', 300_000, async () => {
         const rows = await committedRows()
         return rows['heroes'] === sent && rows['sword_purchases'] === purchases
       })

@@ -29,7 +29,7 @@ export class Readers {
     const output = await runOrThrow(venvPython, [join(readersFolder, script), ...words], {
       cwd: this.folder,
       environment: { ...process.env, ROWS: rowsFile },
-      timeoutMs: 120_000,
+      timeoutMs: 600_000,
     })
     return parseSeen(output, rowsFile)
   }
