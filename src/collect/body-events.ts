@@ -3,6 +3,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { QuestlogError } from '../core/errors.ts'
 import { cleanEvent, type CleanEvent } from './clean-event.ts'
 import { isJsonSpace, JsonScanner } from './json-scan.ts'
+import { ObjectShape } from './object-shape.ts'
 import type { PreparedEvent } from './prepared.ts'
 
 /** What became of one event of a body: ready for the log, or refused. */
@@ -27,6 +28,9 @@ export interface BodyEventsLimits {
 
 /** Makes an event of one JSON object; `single` says that the body is this object alone. May throw a QuestlogError. */
 export type Prepare = (clean: CleanEvent, single: boolean) => PreparedEvent
+
+/** Makes an event of the bytes of one of several JSON objects as they are; undefined when it has to be parsed. May throw a QuestlogError. */
+export type PrepareWhole = (bytes: Buffer, shape: ObjectShape) => PreparedEvent | undefined
 
 const formats: Readonly<Record<string, BodyFormat>> = {
   '': 'detect',
@@ -74,11 +78,12 @@ export async function readEvents(
   format: Exclude<BodyFormat, 'form'>,
   limits: BodyEventsLimits,
   prepare: Prepare,
+  prepareWhole: PrepareWhole = () => undefined,
 ): Promise<BodyEvents> {
   // Each pass over a large body has a turn of its own.
   const pause = async () => (body.length > sliceBytes ? nextTurn() : undefined)
   await pause()
-  const reader = new EventReader(body, limits, prepare)
+  const reader = new EventReader(body, limits, prepare, prepareWhole)
   await pause()
   const actual = format === 'detect' ? reader.detect() : format
   await pause()
@@ -94,13 +99,20 @@ class EventReader {
   readonly #isAscii: boolean
   readonly #isUtf8: boolean
   readonly #scanner: JsonScanner
+  readonly #shape: ObjectShape
   readonly #prepare: Prepare
+  readonly #prepareWhole: PrepareWhole
   readonly #limits: BodyEventsLimits
   readonly #outcomes: Outcome[] = []
   #pauseAt = sliceBytes
   #sincePause = 0
 
-  constructor(body: Buffer, limits: BodyEventsLimits, prepare: Prepare) {
+  constructor(
+    body: Buffer,
+    limits: BodyEventsLimits,
+    prepare: Prepare,
+    prepareWhole: PrepareWhole,
+  ) {
     this.#body = body
     const hasByteOrderMark = body[0] === 0xef && body[1] === 0xbb && body[2] === 0xbf
     this.#limits = limits
@@ -110,7 +122,9 @@ class EventReader {
     this.#isUtf8 = this.#isAscii || isUtf8(body)
     this.#text = this.#isAscii ? body.toString('latin1') : ''
     this.#scanner = new JsonScanner(limits.jsonDepthMax)
+    this.#shape = new ObjectShape(limits)
     this.#prepare = prepare
+    this.#prepareWhole = prepareWhole
   }
 
   /** More than one value is NDJSON. */
@@ -163,7 +177,7 @@ class EventReader {
       const valueEnd = this.#scan(position, end)
       if (valueEnd - position > this.#limits.eventBytesMax) throw this.#tooLarge()
       if (valueEnd === position) throw new SyntaxError(`a value is missing at byte ${position}`)
-      this.#take(position, valueEnd, false)
+      if (!this.#takeWhole(position, valueEnd)) this.#take(position, valueEnd, false)
       const next = this.#skip(valueEnd, end)
       if (body[next] === closeBracket && next === end - 1) return
       if (body[next] !== comma || next >= end)
@@ -175,6 +189,7 @@ class EventReader {
   #takeLine(start: number, end: number): void {
     if (!this.#isUtf8 && !isUtf8(this.#body.subarray(start, end)))
       return this.#add(malformed('the line is not valid UTF-8'))
+    if (this.#takeWhole(start, end)) return
     this.#scan(start, end)
     try {
       this.#take(start, end, false)
@@ -182,6 +197,22 @@ class EventReader {
       if (!(error instanceof SyntaxError)) throw error
       this.#add(malformed('the line is not valid JSON', error))
     }
+  }
+
+  /** Takes an event that can be kept as it is, without parsing it. False: it is not such an event. */
+  #takeWhole(start: number, end: number): boolean {
+    const bytes = this.#body.subarray(start, end)
+    if (!this.#shape.read(bytes, 0, bytes.length)) return false
+    let outcome: Outcome | undefined
+    try {
+      outcome = this.#prepareWhole(bytes, this.#shape)
+    } catch (error) {
+      if (!(error instanceof QuestlogError)) throw error
+      outcome = error
+    }
+    if (outcome === undefined) return false
+    this.#add(outcome)
+    return true
   }
 
   /** Takes the event that was just scanned. A SyntaxError goes to the caller, who knows how much it spoils. */

@@ -13,6 +13,11 @@ export class NameSet {
   }
 
   has(name: string): boolean {
-    return ((this.#lengths >>> (name.length & 31)) & 1) === 1 && this.#names.has(name.toLowerCase())
+    return this.mayHave(name.length) && this.#names.has(name.toLowerCase())
+  }
+
+  /** False when no name is as long. */
+  mayHave(length: number): boolean {
+    return ((this.#lengths >>> (length & 31)) & 1) === 1
   }
 }

@@ -14,7 +14,8 @@ import type { EventPlan } from './event-plan.ts'
 import type { Exchange } from './exchange.ts'
 import { splitFields } from './fields.ts'
 import type { Intake } from './intake.ts'
-import { prepareFields, prepareJson } from './prepared.ts'
+import type { ObjectShape } from './object-shape.ts'
+import { prepareFields, prepareJson, prepareWhole, type PreparedEvent } from './prepared.ts'
 import type { CollectorRoute, RouteTable } from './routes.ts'
 
 export interface PostOptions {
@@ -24,6 +25,7 @@ export interface PostOptions {
 }
 
 const noFields: readonly string[] = []
+const typeName = 'event_type'
 
 /** A POST to `/events`: each event has its own event_type. */
 export async function postBulk(
@@ -43,8 +45,15 @@ export async function postBulk(
         { hint: "post the form to the event's own route, or send JSON" },
       )
     const limits = { ...settings, eventBytesMax: intake.bytesMax(routes.topics) }
-    const { outcomes } = await readEvents(body, format, limits, (clean) =>
-      intake.checked(prepareJson(findPlan(routes, clean.fields), clean, null, noFields)),
+    const { outcomes } = await readEvents(
+      body,
+      format,
+      limits,
+      (clean) => intake.checked(prepareJson(findPlan(routes, clean.fields), clean, null, noFields)),
+      (bytes, shape) => {
+        const event = wholeEvent(routes, bytes, shape)
+        return event === undefined ? undefined : intake.checked(event)
+      },
     )
     await intake.appendMany(exchange, outcomes)
   })
@@ -112,6 +121,25 @@ function checkForm(body: Buffer, bytesMax: number, fieldsMax: number): void {
   let fields = 1
   for (let at = body.indexOf('&'); at >= 0; at = body.indexOf('&', at + 1)) fields += 1
   if (fields > fieldsMax) throw tooManyValues(fieldsMax)
+}
+
+/** An event that is kept as it was sent; undefined when there may be more to do. */
+function wholeEvent(
+  routes: RouteTable,
+  bytes: Buffer,
+  shape: ObjectShape,
+): PreparedEvent | undefined {
+  for (let member = 0; member < shape.members; member += 1) {
+    if ((shape.nameEnds[member] ?? 0) - (shape.nameStarts[member] ?? 0) !== typeName.length)
+      continue
+    if (bytes.toString('latin1', shape.nameStarts[member], shape.nameEnds[member]) !== typeName)
+      continue
+    const value = bytes.toString('utf8', shape.valueStarts[member], shape.valueEnds[member])
+    const plan = routes.plans.get(value.slice(1, -1))
+    const isPlainText = value.startsWith('"') && !value.includes('\\')
+    return isPlainText && plan !== undefined ? prepareWhole(plan, bytes, shape) : undefined
+  }
+  return undefined
 }
 
 /** @throws EVENT_TYPE_UNKNOWN */

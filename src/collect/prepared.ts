@@ -6,6 +6,7 @@ import { joinMembers, type CleanEvent } from './clean-event.ts'
 import type { EventPlan } from './event-plan.ts'
 import type { HeaderFragment } from './header-fragment.ts'
 import { scanMembers } from './json-scan.ts'
+import type { ObjectShape } from './object-shape.ts'
 
 /** An event that is ready for the log. */
 export interface PreparedEvent {
@@ -20,6 +21,7 @@ export interface PreparedEvent {
 /** The parameter that carries a write key: a secret, never part of an event. */
 export const writeKeyParameter = 'write_key'
 
+const eventIdName = 'event_id'
 const eventIdLengthMax = 200
 const noHeaders: readonly RecordHeader[] = []
 
@@ -62,6 +64,26 @@ export function prepareJson(
     key === null ? null : (serverText(plan, fragment, key) ?? memberText(fields, text, key))
   const isWhole = placed === clean || fields !== clean.fields
   return finish(plan, text, placed.bytes, eventId, keyText, isWhole ? fields : undefined)
+}
+
+/** What `prepareJson` makes of an object to which nothing is added, from its bytes alone; undefined when it has to be parsed for that. */
+export function prepareWhole(
+  plan: EventPlan,
+  bytes: Buffer,
+  shape: ObjectShape,
+): PreparedEvent | undefined {
+  if (plan.fixedText !== '' || plan.definition.key !== null || plan.checked) return undefined
+  let types = 0
+  for (let member = 0; member < shape.members; member += 1) {
+    const [start, end] = [shape.nameStarts[member] ?? 0, shape.nameEnds[member] ?? 0]
+    const isServers = plan.serverNames.mayHave(end - start)
+    if (!isServers && end - start !== eventIdName.length) continue
+    const name = bytes.toString('utf8', start, end)
+    if (name === eventIdName) return undefined
+    if (plan.serverNames.has(name)) types += 1
+  }
+  // The event_type alone is the server's, and it is the client's too.
+  return types === 1 ? finish(plan, '', bytes, undefined, null, undefined) : undefined
 }
 
 /** @throws EVENT_TOO_LARGE when a record batch with the event alone is larger than its topic allows. */
