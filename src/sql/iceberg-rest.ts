@@ -190,6 +190,9 @@ export function createIcebergRest(options: IcebergRestOptions): ExtraRoute {
         options.logger.error('a request to the catalog failed', { path: request.url, error })
       const description = describe(known)
       reply = { status: description.code, body: { error: description } }
+      // What is left of the body is not read: the connection can't carry another request.
+      if (known.code === 'REQUEST_TOO_LARGE' && !request.complete)
+        response.setHeader('connection', 'close')
     }
     send(response, reply, request.method === 'HEAD')
   }

@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer, type Server } from 'node:http'
+import { Agent, createServer, request, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -493,4 +493,20 @@ test('a request of a wrong form is told so, whatever it holds', async () => {
       await told(at('mine'), { requirements: [], updates: [{ action, [part]: value }] })
   }
   expect([...statuses].filter((status) => status >= 500)).toEqual([])
+})
+
+test('a body that is far too large ends its connection: the rest of it is not taken for another request', async () => {
+  const headers = { 'content-type': 'application/json' }
+  const closes = await new Promise<string | undefined>((resolve, reject) => {
+    const agent = new Agent({ keepAlive: true })
+    const asking = request(`${base}/namespaces`, { agent, method: 'POST', headers })
+    asking.on('error', reject)
+    asking.on('response', (response) => {
+      resolve(`${response.statusCode} ${response.headers.connection}`)
+      asking.on('error', () => {}) // it is cut off
+      agent.destroy()
+    })
+    asking.write(Buffer.alloc(5 * 1024 * 1024)) // and does not end
+  })
+  expect(closes).toBe('413 close')
 })
