@@ -242,7 +242,7 @@ export class Partition {
       await nextTurn() // everything that this turn of the event loop brings goes into one commit
       const items = this.#take()
       if (this.#offline === null) await this.#commit(items)
-      else for (const item of items) item.reject(this.#unknownOutcome(this.#offline))
+      else this.#refuse(items, this.#unknownOutcome(this.#offline))
     }
     this.#commits = undefined
   }

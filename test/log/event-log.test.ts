@@ -323,6 +323,23 @@ describe('a failing disk', () => {
     expect(syncs).toBe(1)
   })
 
+  test('what waits while the partition goes offline takes up no room afterwards: who asks is told at once', async () => {
+    const files = simulated()
+    const log = await openLog(files, { settings: { pendingBytesMax: 1000 } })
+    await createEvents(log)
+    let late: Promise<unknown> | undefined
+    files.fault = (operation) => {
+      if (operation !== 'sync') return undefined
+      late ??= codeOf(log.append('events', null, [record('x'.repeat(600))]))
+      return 'EIO'
+    }
+    expect(await codeOf(log.append('events', null, [record('a')]))).toBe('OUTCOME_UNKNOWN')
+    expect(await late).toBe('OUTCOME_UNKNOWN')
+    expect(log.states()[0]).toMatchObject({ pendingBytes: 0 })
+    expect(log.hasRoom('events', 0, 600)).toBe(true)
+    await log.close()
+  })
+
   test('after a failed sync the next start writes the tail once more, so that what it shows survives', async () => {
     const files = simulated()
     const log = await openLog(files)
