@@ -15,12 +15,16 @@ export interface LedgerStoreOptions {
   readonly path: string
 }
 
+type LedgerTopic = Pick<TopicStream, 'topic' | 'tables' | 'ledger'>
+
 /** Keeps the ledgers in their file. */
 export class LedgerStore {
   readonly #options: LedgerStoreOptions
   /** By topic id, as they were when they could be stored last. */
   readonly #stored: Map<string, TopicLedger>
   #storedAtMs = Number.NEGATIVE_INFINITY
+  /** Whether the file could not be written the last time. */
+  #isStale = false
 
   private constructor(options: LedgerStoreOptions, stored: Map<string, TopicLedger>) {
     this.#options = options
@@ -41,17 +45,17 @@ export class LedgerStore {
   }
 
   /** Whether a topic without tables has a ledger to store: no commit of a table takes it along, and retention waits for it. `waiting`: dead letters that are not committed. */
-  isDue(topics: readonly TopicStream[], waiting: number): boolean {
+  isDue(topics: readonly LedgerTopic[], waiting: number): boolean {
     if (waiting > 0 || this.#options.clock.monotonicMs() - this.#storedAtMs < intervalMs)
       return false
     return topics.some(
       ({ topic, tables, ledger }) =>
-        tables.length === 0 && ledger.isAheadOf(this.#stored.get(topic.id)),
+        tables.length === 0 && (this.#isStale || ledger.isAheadOf(this.#stored.get(topic.id))),
     )
   }
 
   /** The ledgers can be counted again: that they can't be stored, on a full disk, ends nothing. */
-  async save(topics: readonly TopicStream[], waiting: number): Promise<void> {
+  async save(topics: readonly LedgerTopic[], waiting: number): Promise<void> {
     const { files, path, logger, clock } = this.#options
     this.#storedAtMs = clock.monotonicMs()
     const current = new Map<string, TopicLedger>()
@@ -62,8 +66,12 @@ export class LedgerStore {
       const stored = this.#stored.get(topic.id)
       if (stored !== undefined) current.set(topic.id, stored)
     }
-    await saveLedgers(files, path, current).catch((error: unknown) =>
-      logger.warn('the ledger could not be stored; it is counted again when needed', { error }),
-    )
+    try {
+      await saveLedgers(files, path, current)
+      this.#isStale = false
+    } catch (error) {
+      this.#isStale = true
+      logger.warn('the ledger could not be stored; it is counted again when needed', { error })
+    }
   }
 }
