@@ -10,6 +10,8 @@ import type { TopicStream } from './topic-stream.ts'
 
 /** Offsets of a table that had no rows to commit are committed after this time, so that a restart does not read far back. */
 const idleCommitIntervalMs = 60_000
+/** Between two commits nobody waits for, statements have their turn: it rests as long as the commit took, at most this long. */
+const commitRestMsMax = 50
 /** Dead letters are committed with the tables of any topic; where none commits, this often. */
 const deadLetterIntervalMs = 10_000
 
@@ -36,6 +38,7 @@ interface DueTable {
 export class CommitSchedule {
   readonly #options: CommitScheduleOptions
   #deadLettersTriedAtMs: number
+  #rests = new AbortController()
 
   constructor(options: CommitScheduleOptions) {
     this.#options = options
@@ -71,8 +74,19 @@ export class CommitSchedule {
     return tables.map(({ table }) => table).filter((table) => table.failure !== null)
   }
 
-  /** Commits the dead letters, then these tables. Failures are kept on the table, with a time to try again; a LostTable is thrown. */
-  async run(tables: readonly DueTable[]): Promise<void> {
+  /** Commits what is due, and leaves the processors to statements and the collector in between. */
+  async runDue(tables: readonly DueTable[]): Promise<void> {
+    this.#rests = new AbortController()
+    await this.run(tables, this.#rests.signal)
+  }
+
+  /** Somebody waits for the end of what runs now: no more rests. */
+  hurry(): void {
+    this.#rests.abort(null)
+  }
+
+  /** Commits the dead letters, then these tables, with rests in between until the signal aborts. Failures are kept on the table, with a time to try again; a LostTable is thrown. */
+  async run(tables: readonly DueTable[], resting?: AbortSignal): Promise<void> {
     const { committer, deadLetters, clock, logger } = this.#options
     if (tables.length === 0 && deadLetters.fresh.totalRows === 0) return
     this.#deadLettersTriedAtMs = clock.monotonicMs()
@@ -94,7 +108,12 @@ export class CommitSchedule {
       for (const { table } of tables) this.#failed(table, error)
       return
     }
-    for (const { table } of tables) await this.#commit(table)
+    for (const [index, { table }] of tables.entries()) {
+      const startMs = clock.monotonicMs()
+      await this.#commit(table)
+      const restMs = Math.min(clock.monotonicMs() - startMs, commitRestMsMax)
+      if (resting !== undefined && index < tables.length - 1) await clock.sleep(restMs, resting)
+    }
     for (const topic of new Set(tables.map((due) => due.topic))) await this.#options.release(topic)
   }
 

@@ -518,6 +518,7 @@ export class Stream {
 
   /** Commits everything that is fresh; a table that is lost ends the stream. */
   async #flush(): Promise<readonly StreamTable[]> {
+    this.#schedule.hurry()
     try {
       return await this.#commitTurn.run(() => this.#schedule.flush(this.#topics))
     } catch (error) {
@@ -533,7 +534,7 @@ export class Stream {
     this.#committing = true
     // Errors end in #die; stop() waits for the turn.
     void this.#commitTurn
-      .run(() => this.#schedule.run(due).then(() => this.#saveLedgers()))
+      .run(() => this.#schedule.runDue(due).then(() => this.#saveLedgers()))
       .catch((error: unknown) => this.#die(error))
       .finally(() => (this.#committing = false))
   }
