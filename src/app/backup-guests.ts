@@ -4,6 +4,7 @@ import { copyFile, inParallel, sumBytes, type FileSum } from '../core/copy.ts'
 import { openDuckdb, type DuckDBConnection } from '../core/duckdb.ts'
 import { QuestlogError, systemErrorCode } from '../core/errors.ts'
 import type { Files } from '../core/files.ts'
+import { removeFolder } from '../core/host.ts'
 import { GuestTables, namespacePath } from '../lake/guest-tables.ts'
 import { metadataFolder } from '../lake/location.ts'
 import type { MetadataVersion } from '../lake/metadata-commit.ts'
@@ -142,7 +143,8 @@ export async function moveGuests(
   data: string,
 ): Promise<ReadonlySet<string>> {
   const [from, to] = [join(folder, guestsName), join(data, guestsName)]
-  const duckdb = new LazyDuckdb()
+  const temporary = join(to, '.temporary')
+  const duckdb = new LazyDuckdb(temporary)
   try {
     const relocator = new Relocator({
       files,
@@ -162,20 +164,27 @@ export async function moveGuests(
     return new Set([...relocator.read].map((path) => `${guestsName}/${path}`))
   } finally {
     duckdb.close()
+    removeFolder(temporary)
   }
 }
 
 /** Opened when there is something to do for it: few tables have position deletes. */
 class LazyDuckdb {
+  readonly #temporary: string
   #open: { close: () => void; connection: DuckDBConnection } | undefined
+
+  /** `temporary`: the folder for what has no room in memory. A file of deletes may have tens of millions. */
+  constructor(temporary: string) {
+    this.#temporary = temporary
+  }
 
   async connect(): Promise<DuckDBConnection> {
     if (this.#open === undefined) {
       const instance = await openDuckdb({
         memoryMiB: 256,
         threads: 1,
-        temporaryFolder: '',
-        temporaryMiB: 0,
+        temporaryFolder: this.#temporary,
+        temporaryMiB: 1024 * 1024, // as the disk has room
       })
       const connection = await instance.connect()
       const close = () => {

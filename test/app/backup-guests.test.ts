@@ -241,6 +241,29 @@ test('a table whose engine gives up a snapshot while it is copied is copied as i
   expect(existsSync(join(restored, 'guests/lab/mine/data/2.parquet'))).toBe(true)
 })
 
+test('a file of so many position deletes that they have no room in memory is restored, too', async () => {
+  await guests.setNamespaceProperties('lab', {})
+  const [rows = '', deletes = ''] = ['rows', 'gone'].map((name) =>
+    join(data, `guests/lab/mine/data/${name}.parquet`),
+  )
+  await writeParquet(rows, 'SELECT 1 AS id')
+  const path = `'${locationOf(dirname(rows))}/' || repeat('x', 500)`
+  await writeParquet(
+    deletes,
+    `SELECT ${path} AS file_path, range AS pos FROM range(500_000, 0, -1)`,
+  )
+  await commit(['lab', 'mine'], 1, [rows], { deletes })
+  const target = join(folder, 'backup')
+  await backUpTo(target)
+  const restored = join(folder, 'restored')
+  await restore(realFiles, target, restored)
+  const moved = deletes.replace(data, restored)
+  expect(
+    await queryRows(connection, `SELECT count(DISTINCT pos) AS n FROM read_parquet('${moved}')`),
+  ).toEqual([{ n: '500000' }])
+  expect(await realFiles.list(join(restored, 'guests'))).toEqual(['lab'])
+})
+
 test('a table that names a file which is not there ends the backup with its name, and nothing is left', async () => {
   await guests.setNamespaceProperties('lab', {})
   const path = join(data, 'guests/lab/mine/data/1.parquet')
