@@ -45,10 +45,13 @@ export async function copyGuests(options: {
   for (const namespace of await tables.namespaces()) {
     const properties = namespacePath(namespace)
     await files.makeFolder(join(to, namespace))
-    copied.set(
-      join(to, properties),
-      await copyFile(files, join(from, properties), join(to, properties)),
-    )
+    try {
+      const sum = await copyFile(files, join(from, properties), join(to, properties))
+      copied.set(join(to, properties), sum)
+    } catch (error) {
+      if (!hasVanished(error)) throw error
+      continue // dropped meanwhile
+    }
     named.add(join(to, properties))
     for (const name of await tables.tables(namespace)) {
       const table = await copyGuest({ files, from, to, copied }, tables, namespace, name)
