@@ -106,10 +106,12 @@ export class GuestTables {
     return isThere ? table : undefined
   }
 
-  /** Where a new table of this name is to keep its files: not where a dropped one has left some. */
+  /** Where a new table of this name is to keep its files: not where a dropped one has left some, nor where one that was renamed has its own. */
   async location(namespace: string, name: string): Promise<string> {
     const folder = this.tableFolder(namespace, name)
-    const isUsed = (await this.#droppedVersion(folder)) > 0
+    const isUsed =
+      (await this.#droppedVersion(folder)) > 0 ||
+      (await this.#usedFolders()).some((other) => overlap(folder, other)) // after a restore
     return locationOf(isUsed ? `${folder}.${randomUUID()}` : folder)
   }
 

@@ -184,9 +184,10 @@ export class IcebergCatalog {
   ): Promise<MetadataVersion> {
     const creates = requirements.some(({ type }) => type === 'assert-create')
     const { namespace, name } = table
-    if (!creates) await this.load(table)
-    else await this.namespaceProperties(namespace)
-    const location = await this.#guests.location(namespace, name)
+    if (creates) await this.namespaceProperties(namespace)
+    const location = creates
+      ? await this.#guests.location(namespace, name)
+      : (await this.load(table)).metadata.location
     return this.#guests.commit(namespace, name, (current, nowMs) => {
       checkRequirements(current, requirements)
       const base = current ?? emptyMetadata({ uuid: randomUUID(), location, nowMs })

@@ -25,6 +25,7 @@ import { encodeManifestList, manifestRow, readManifestList } from '../../src/lak
 import { applyUpdates } from '../../src/lake/metadata-updates.ts'
 import type { TableMetadata } from '../../src/lake/metadata.ts'
 import { createTable } from '../../src/lake/table.ts'
+import { IcebergCatalog } from '../../src/sql/iceberg-catalog.ts'
 
 const noSpec = { 'spec-id': 0, fields: [] }
 const noSchema = { 'schema-id': 0, type: 'struct', fields: [] } as const
@@ -209,6 +210,38 @@ test('tables of other engines are in a backup with everything they name, and nam
     properties: { a: 'b' },
   }))
   expect((await there.load('lab', 'yours'))?.metadata.properties).toMatchObject({ a: 'b' })
+  // The name under which their files lie is free, as it was; the files of a table of that name lie elsewhere.
+  const catalog = new IcebergCatalog({
+    ...parts,
+    lakeFolder: join(restored, 'lake'),
+    guestFolder: join(restored, 'guests'),
+  })
+  const { metadata: made } = await catalog.create('lab', { name: 'report', schema: noSchema })
+  expect(pathOf(made.location)).toMatch(join(restored, 'guests/lab/report.'))
+  const staged = await catalog.create('lab', {
+    name: 'other',
+    schema: noSchema,
+    'stage-create': true,
+  })
+  expect(pathOf(staged.metadata.location)).toBe(join(restored, 'guests/lab/other'))
+})
+
+test('a namespace that is dropped while a backup is taken is left out', async () => {
+  await guests.setNamespaceProperties('gone', {})
+  await guests.setNamespaceProperties('lab', {})
+  const files: Files = {
+    ...realFiles,
+    openRead: async (path) => {
+      if (path === join(data, 'guests/gone/namespace.json')) await guests.dropNamespace('gone')
+      return realFiles.openRead(path)
+    },
+  }
+  const target = join(folder, 'backup')
+  await backUpTo(target, files)
+  const { files: listed } = await verifyBackup(realFiles, target)
+  expect(listed.map(({ path }) => path).filter((path) => path.startsWith('guests/'))).toEqual([
+    'guests/lab/namespace.json',
+  ])
 })
 
 test('a table whose engine gives up a snapshot while it is copied is copied as it is then', async () => {
