@@ -157,8 +157,9 @@ class History {
   async #compact(table: LakeTable): Promise<void> {
     await this.#attempt(async () => {
       const live = await table.liveFiles()
-      const chosen = live.filter(() => this.random.chance(0.7))
-      if (chosen.length < 2) return
+      if (live.length < 2) return
+      const some = live.filter(() => this.random.chance(0.7))
+      const chosen = some.length < 2 ? live : some
       const held = chosen.flatMap((file) => this.#batchesOf.get(file.path) ?? [])
       const added = [await this.#writeData(table, 'merged', held)]
       await table.replaceFiles({ replaced: chosen.map(({ path }) => path), added })
@@ -351,25 +352,22 @@ test(
 test(
   'and also when operations fail, and when a link fails after it was made',
   async () => {
-    for (let seed = 0; seed < histories; seed++) await play(seed, true)
+    let acknowledged = 0
+    let unknown = 0
+    let compactions = 0
+    let removedFiles = 0
+    for (let seed = 0; seed < histories; seed++) {
+      const history = await play(seed, true)
+      acknowledged += history.acknowledged.size
+      compactions += history.compactions
+      removedFiles += history.removedFiles
+      unknown += history.unknown
+    }
+    // They do what they are for: they stop in the middle, and batches are acknowledged. About half of what so many histories bring, so that it holds for any seeds.
+    expect(acknowledged).toBeGreaterThan(1.5 * histories)
+    expect(compactions).toBeGreaterThan(0.15 * histories)
+    expect(removedFiles).toBeGreaterThan(2 * histories)
+    expect(unknown).toBeGreaterThan(0.2 * histories)
   },
   patience,
 )
-
-test('histories do what they are for: they stop in the middle, and batches are acknowledged', async () => {
-  let acknowledged = 0
-  let unknown = 0
-  let compactions = 0
-  let removedFiles = 0
-  for (let seed = 0; seed < 50; seed++) {
-    const history = await play(seed, true)
-    acknowledged += history.acknowledged.size
-    compactions += history.compactions
-    removedFiles += history.removedFiles
-    unknown += history.unknown
-  }
-  expect(acknowledged).toBeGreaterThan(50)
-  expect(compactions).toBeGreaterThan(10)
-  expect(removedFiles).toBeGreaterThan(100)
-  expect(unknown).toBeGreaterThan(10)
-})
