@@ -4,6 +4,7 @@ import type { Clock } from '../core/clock.ts'
 import type { Files } from '../core/files.ts'
 import { listEntries, readLink, removeTree, replaceLink } from '../core/folders.ts'
 import { removeFolder } from '../core/host.ts'
+import type { Logger } from '../core/logger.ts'
 import { exportRoot } from './export-root.ts'
 
 /*
@@ -13,6 +14,8 @@ import { exportRoot } from './export-root.ts'
 
 const draftsName = '.exports'
 const versionsName = '.versions'
+/** Beside the versions: the link to one of them before it takes its place. */
+const linkName = '.link'
 export const replacedName = '.replaced'
 export const successName = '_SUCCESS'
 /** Readers that have opened a replaced version get this long to finish. */
@@ -86,7 +89,7 @@ export async function publishVersion(
   await files.syncFolder(draft)
   await files.rename(draft, version)
   await files.syncFolder(versions)
-  replaceLink(relative(dirname(path), version), path)
+  replaceLink(relative(dirname(path), version), path, join(versions, linkName))
   await files.syncFolder(dirname(path))
   if (replaced !== null) await markReplaced(files, replaced)
   return version
@@ -105,16 +108,21 @@ interface OldVersion {
   readonly sinceMs: number
 }
 
-/** Removes versions that no path leads to any more, or never did because the process ended before. One caller at a time. */
-export async function removeReplaced({
-  files,
-  clock,
-  data,
-}: {
+export interface Versions {
   readonly files: Files
   readonly clock: Clock
+  readonly logger: Logger
   readonly data: string
-}): Promise<void> {
+}
+
+/** Removes versions that no path leads to any more, or never did because the process ended before. One caller at a time. Throws nothing: what was published before is published. */
+export async function removeReplaced(versions: Versions): Promise<void> {
+  await removeOld(versions).catch((error: unknown) =>
+    versions.logger.warn('replaced versions of folders could not be removed', { error }),
+  )
+}
+
+async function removeOld({ files, clock, data }: Versions): Promise<void> {
   const versions = join(exportRoot(data), versionsName)
   const inUse = new Set(listLinks(exportRoot(data)))
   const old: OldVersion[] = []

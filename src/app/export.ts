@@ -4,8 +4,9 @@ import type { Clock } from '../core/clock.ts'
 import { QuestlogError } from '../core/errors.ts'
 import type { Exclusive } from '../core/exclusive.ts'
 import type { Files } from '../core/files.ts'
-import { listEntries, readLink } from '../core/folders.ts'
+import { listEntries, readEntry, readLink } from '../core/folders.ts'
 import { removeFolder } from '../core/host.ts'
+import type { Logger } from '../core/logger.ts'
 import type { SqlEngine } from '../sql/engine.ts'
 import { exportPath, exportRoot, type ExportPath } from './export-root.ts'
 import {
@@ -40,6 +41,7 @@ export interface ExportResult {
 export interface ExportParts {
   readonly files: Files
   readonly clock: Clock
+  readonly logger: Logger
   readonly data: string
   readonly engine: Pick<SqlEngine, 'copy'>
   readonly signal: AbortSignal
@@ -120,6 +122,7 @@ function versionFor(
   if (version === null) return null
   if (version === undefined)
     throw taken(shown, `${shown} holds other folders or files than an export`)
+  if (readEntry(version, '') === undefined) return null // somebody has removed it
   if (mode === 'error') throw new QuestlogError('EXPORT_EXISTS', `${shown} exists`, { path: shown })
   if (mode === 'append' && parseTableVersion(version) !== undefined)
     throw taken(shown, `${shown} was published by a table: nothing can be added to it`)

@@ -199,15 +199,11 @@ export class Publisher {
   }
 
   async #clean(): Promise<void> {
-    const { clock, logger, turn } = this.#options
+    const { clock, turn } = this.#options
     if (this.#published.size === 0 || clock.monotonicMs() - this.#cleanedAtMs < cleanIntervalMs)
       return
     this.#cleanedAtMs = clock.monotonicMs()
-    await turn
-      .run(() => removeReplaced(this.#options))
-      .catch((error: unknown) =>
-        logger.warn('replaced versions of folders could not be removed', { error }),
-      )
+    await turn.run(() => removeReplaced(this.#options))
   }
 }
 

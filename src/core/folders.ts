@@ -6,10 +6,12 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  type Stats,
 } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
+import { systemErrorCode } from './errors.ts'
 
 /** What a folder holds, for commands that show it. Symbolic links count as what they lead to. */
 export interface FolderEntry {
@@ -23,7 +25,7 @@ export interface FolderEntry {
 
 /** The entry of one path; undefined when there is nothing. */
 export function readEntry(path: string, name: string): FolderEntry | undefined {
-  const found = statSync(path, { throwIfNoEntry: false })
+  const found = statOf(path)
   if (found === undefined) return undefined
   const isFolder = found.isDirectory()
   return {
@@ -32,6 +34,16 @@ export function readEntry(path: string, name: string): FolderEntry | undefined {
     size: isFolder ? 0 : found.size,
     modifiedMs: found.mtimeMs,
     mode: found.mode & 0o777,
+  }
+}
+
+/** A link that leads in a circle leads nowhere. */
+function statOf(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false })
+  } catch (error) {
+    if (systemErrorCode(error) === 'ELOOP') return undefined
+    throw error
   }
 }
 
@@ -50,9 +62,8 @@ export function readLink(path: string): string | undefined | null {
   return found.isSymbolicLink() ? readlinkSync(path) : undefined
 }
 
-/** Lets a symbolic link lead elsewhere, in one step: whoever looks finds the old target or the new one. */
-export function replaceLink(target: string, path: string): void {
-  const temporary = `${path}.${process.pid}.new`
+/** Lets a symbolic link lead elsewhere, in one step: whoever looks finds the old target or the new one. `temporary`: a path for a link that a killed process may leave. */
+export function replaceLink(target: string, path: string, temporary: string): void {
   rmSync(temporary, { force: true })
   symlinkSync(target, temporary)
   renameSync(temporary, path)

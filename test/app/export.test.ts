@@ -12,11 +12,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { exportRows, type ExportRequest } from '../../src/app/export.ts'
-import { removeDrafts } from '../../src/app/export-versions.ts'
+import { makeDraft, publishVersion, removeDrafts } from '../../src/app/export-versions.ts'
 import { exportPath } from '../../src/app/export-root.ts'
 import { realClock } from '../../src/core/clock.ts'
 import { Exclusive } from '../../src/core/exclusive.ts'
 import { realFiles, type Files } from '../../src/core/files.ts'
+import { silentLogger } from '../../src/core/logger.ts'
 import type { CopyRequest } from '../../src/sql/engine.ts'
 
 let data: string
@@ -57,6 +58,7 @@ function run(sql: string, more: Partial<ExportRequest> = {}, files: Files = real
   return exportRows(request, {
     files,
     clock: realClock,
+    logger: silentLogger,
     data,
     engine,
     signal,
@@ -178,6 +180,39 @@ test('replaced versions go after an hour, and drafts of a process that was kille
   mkdirSync(join(data, 'lake', '.exports', 'half'), { recursive: true })
   removeDrafts(data)
   expect(readdirSync(join(data, 'lake'))).toEqual([])
+})
+
+test('an export that has taken its place is done, also when replaced versions can not be removed', async () => {
+  const loop = join(data, 'exports', 'loop')
+  await run('one')
+  symlinkSync(loop, loop)
+  await run('two', { mode: 'append' })
+  expect(readdirSync(join(data, 'exports', '.versions'))).toHaveLength(2)
+  const modifiedMs = () => Promise.reject(new Error('the disk is gone'))
+  await run('three', { mode: 'append' }, { ...realFiles, modifiedMs })
+  expect(read().rows.toSorted()).toEqual(['one', 'three', 'two'])
+})
+
+test('a version that somebody has removed can be replaced and added to', async () => {
+  for (const mode of ['overwrite', 'append'] as const) {
+    await run('old', { mode: 'overwrite' })
+    rmSync(join(data, 'exports', '.versions'), { recursive: true })
+    await run('new', { mode })
+    expect(read().rows).toEqual(['new'])
+  }
+})
+
+test('a process that is killed before the link is turned leaves nothing that looks like an export', async () => {
+  const path = join(data, 'exports', 'purchases')
+  mkdirSync(path, { recursive: true }) // so that the link can't be turned
+  const draft = await makeDraft(realFiles, data)
+  const version = { path, draft, name: 'v1', replaced: null }
+  await expect(publishVersion({ files: realFiles, data }, version)).rejects.toThrow()
+  expect(readdirSync(join(data, 'exports'))).toEqual(['.versions', 'purchases'])
+  const versions = join(data, 'exports', '.versions')
+  utimesSync(join(versions, 'v1', '_SUCCESS'), 0, 0)
+  await run('abc')
+  expect(readdirSync(versions)).toHaveLength(1)
 })
 
 test('an export never lands outside of its root, nor under a name that readers skip, nor on other files', async () => {

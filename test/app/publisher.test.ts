@@ -286,6 +286,7 @@ function exportTo(path: string, mode: 'overwrite' | 'append' | 'error') {
     {
       files: realFiles,
       clock: realClock,
+      logger: silentLogger,
       data,
       engine,
       signal: new AbortController().signal,
@@ -329,7 +330,8 @@ test('of the versions that were replaced the newest hundred of a table stay for 
     swords.commit(n)
     await publisher.publish()
   }
-  const clean = () => removeReplaced({ files: realFiles, clock: realClock, data })
+  const parts = { files: realFiles, clock: realClock, logger: silentLogger, data }
+  const clean = () => removeReplaced(parts)
   mkdirSync(join(exportsRoot(), '.versions', 'half'))
   symlinkSync('.versions/other', join(exportsRoot(), 'elsewhere'))
   await clean()
