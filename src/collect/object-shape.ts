@@ -52,6 +52,16 @@ export class ObjectShape {
     return this.#readMembers(bytes, start + 1, end) === end && this.#namesDiffer(bytes)
   }
 
+  /** The place among the members of the one with this name; -1 when there is none. */
+  find(bytes: Uint8Array, name: Uint8Array): number {
+    for (let member = 0; member < this.members; member += 1) {
+      const start = this.nameStarts[member] ?? 0
+      const isLong = (this.nameEnds[member] ?? 0) - start === name.length
+      if (isLong && startsWith(bytes, start, name)) return member
+    }
+    return -1
+  }
+
   /** From the first name of the outermost object to the place after its brace; -1 when it is not such an object. */
   #readMembers(bytes: Uint8Array, start: number, end: number): number {
     let depth = 1
@@ -181,8 +191,13 @@ function skipDigits(bytes: Uint8Array, start: number): number {
 
 function skipLiteral(bytes: Uint8Array, start: number): number {
   for (const literal of literals)
-    if (literal.every((byte, index) => bytes[start + index] === byte)) return start + literal.length
+    if (startsWith(bytes, start, literal)) return start + literal.length
   return -1
+}
+
+function startsWith(bytes: Uint8Array, start: number, wanted: Uint8Array): boolean {
+  for (let at = 0; at < wanted.length; at += 1) if (bytes[start + at] !== wanted[at]) return false
+  return true
 }
 
 function isDigit(byte: number): boolean {

@@ -25,7 +25,7 @@ export interface PostOptions {
 }
 
 const noFields: readonly string[] = []
-const typeName = 'event_type'
+const typeName = Buffer.from('event_type')
 
 /** A POST to `/events`: each event has its own event_type. */
 export async function postBulk(
@@ -129,17 +129,13 @@ function wholeEvent(
   bytes: Buffer,
   shape: ObjectShape,
 ): PreparedEvent | undefined {
-  for (let member = 0; member < shape.members; member += 1) {
-    if ((shape.nameEnds[member] ?? 0) - (shape.nameStarts[member] ?? 0) !== typeName.length)
-      continue
-    if (bytes.toString('latin1', shape.nameStarts[member], shape.nameEnds[member]) !== typeName)
-      continue
-    const value = bytes.toString('utf8', shape.valueStarts[member], shape.valueEnds[member])
-    const plan = routes.plans.get(value.slice(1, -1))
-    const isPlainText = value.startsWith('"') && !value.includes('\\')
-    return isPlainText && plan !== undefined ? prepareWhole(plan, bytes, shape) : undefined
-  }
-  return undefined
+  const member = shape.find(bytes, typeName)
+  if (member < 0) return undefined
+  const type = bytes.toString('utf8', shape.valueStarts[member], shape.valueEnds[member])
+  // Text as it stands: with an escape it would be another one.
+  const plan = type.includes('\\') ? undefined : routes.plans.get(type.slice(1, -1))
+  if (plan === undefined || !type.startsWith('"')) return undefined
+  return prepareWhole(plan, bytes, shape, member)
 }
 
 /** @throws EVENT_TYPE_UNKNOWN */

@@ -21,7 +21,7 @@ export interface PreparedEvent {
 /** The parameter that carries a write key: a secret, never part of an event. */
 export const writeKeyParameter = 'write_key'
 
-const eventIdName = 'event_id'
+const eventIdName = Buffer.from('event_id')
 const eventIdLengthMax = 200
 const noHeaders: readonly RecordHeader[] = []
 
@@ -71,19 +71,17 @@ export function prepareWhole(
   plan: EventPlan,
   bytes: Buffer,
   shape: ObjectShape,
+  /** The place of its event_type, which is the plan's, among the members. */
+  typeMember: number,
 ): PreparedEvent | undefined {
   if (plan.fixedText !== '' || plan.definition.key !== null || plan.checked) return undefined
-  let types = 0
+  if (shape.find(bytes, eventIdName) >= 0) return undefined
   for (let member = 0; member < shape.members; member += 1) {
     const [start, end] = [shape.nameStarts[member] ?? 0, shape.nameEnds[member] ?? 0]
-    const isServers = plan.serverNames.mayHave(end - start)
-    if (!isServers && end - start !== eventIdName.length) continue
-    const name = bytes.toString('utf8', start, end)
-    if (name === eventIdName) return undefined
-    if (plan.serverNames.has(name)) types += 1
+    if (member === typeMember || !plan.serverNames.mayHave(end - start)) continue
+    if (plan.serverNames.has(bytes.toString('utf8', start, end))) return undefined
   }
-  // The event_type alone is the server's, and it is the client's too.
-  return types === 1 ? finish(plan, '', bytes, undefined, null, undefined) : undefined
+  return finish(plan, '', bytes, undefined, null, undefined)
 }
 
 /** @throws EVENT_TOO_LARGE when a record batch with the event alone is larger than its topic allows. */
