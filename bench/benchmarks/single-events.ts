@@ -43,9 +43,10 @@ interface Round {
 
 /** Requests a second and processor time a request, beside a server that does nothing. */
 export async function measureSingleEvents(rounds: Rounds): Promise<Findings> {
-  const hello = await startHello()
+  const hello = await startHello('node:http hello', 'hello.ts')
   const targets = [
     hello,
+    await startHello('the same with an fdatasync', 'synced-hello.ts'),
     await startQuestlog('questlog', false),
     await startQuestlog('questlog, access log on', true),
   ]
@@ -60,11 +61,12 @@ export async function measureSingleEvents(rounds: Rounds): Promise<Findings> {
   const hasAb = results.every(({ ab }) => ab !== undefined)
   return {
     tables: [keepAliveTable(targets, results), ...(hasAb ? [abTable(targets, results)] : [])],
-    bars: targets.slice(1).flatMap(({ name }) => barsOf(name, hello.name, results, hasAb)),
+    bars: targets.slice(2).flatMap(({ name }) => barsOf(name, hello.name, results, hasAb)),
     notes: [
       `GET ${path} of examples/w205 with its four tables, of which two take each event; durability fsync; SQL and the tables run beside it`,
       `keep-alive: ${connections} connections, ${durationMs / 1000} s after ${warmUpMs / 1000} s of warm-up; the load generator is bench/loads on bare sockets, one process, no pipelining`,
       'processor time is that of the process that answers (from /proc); "tables" is that of the process that makes the rows',
+      '"with an fdatasync": 200 bytes a request are written, and all requests that wait share an fdatasync, before they are answered; nothing else is done',
       hasAb
         ? `ab -n ${abRequests} -c 10: HTTP/1.0, a new connection for each request`
         : 'ab is not installed (apache2-utils): its part is left out',
@@ -73,11 +75,11 @@ export async function measureSingleEvents(rounds: Rounds): Promise<Findings> {
   }
 }
 
-async function startHello(): Promise<Target> {
-  const child = forkBench('hello.ts')
+async function startHello(name: string, file: string): Promise<Target> {
+  const child = forkBench(file)
   const port = Number(await nextMessage(child))
   return {
-    name: 'node:http hello',
+    name,
     port,
     server: child.pid ?? 0,
     behind: null,
