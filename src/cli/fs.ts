@@ -1,9 +1,9 @@
 import { join } from 'node:path'
-import { exportPath, exportRoot, type ExportPath } from '../app/export-root.ts'
+import { exportPath, exportRoot } from '../app/export-root.ts'
 import { formatPath } from '../app/words.ts'
 import { QuestlogError, systemErrorCode } from '../core/errors.ts'
 import { realFiles } from '../core/files.ts'
-import { listEntries, readEntry } from '../core/folders.ts'
+import { followLinks, listEntries, readEntry } from '../core/folders.ts'
 import type { ShownEntry } from './fs-format.ts'
 import { requireData } from './locate.ts'
 import { printWord, writeOut } from './output.ts'
@@ -18,12 +18,13 @@ export type Found =
 /** Looks a path up under the exports of a data folder, and says once where it really lies. PATH_UNKNOWN */
 export function findPath(data: string | undefined, text: string): Found & { shown: string } {
   const folder = requireData(data)
-  const { shown, real } = exportPath(folder, text)
-  printWord(`${shown} is ${formatPath(real, process.cwd())}`)
+  const { shown, real: path } = exportPath(folder, text)
+  printWord(`${shown} is ${formatPath(path, process.cwd())}`)
+  const real = followLinks(path) // one version, although another may take its place
   const entry = readEntry(real, shown)
-  if (entry === undefined && real === exportRoot(folder))
+  if (entry === undefined && path === exportRoot(folder))
     return { kind: 'folder', entries: [], real, shown }
-  if (entry === undefined) throw unknownPath({ shown, real })
+  if (entry === undefined) throw unknownPath(shown)
   if (!entry.isFolder) return { kind: 'file', entry: { ...entry, path: shown }, real, shown }
   const base = shown === '/' ? '' : shown
   const entries = listEntries(real).map((each) => ({ ...each, path: `${base}/${each.name}` }))
@@ -31,7 +32,8 @@ export function findPath(data: string | undefined, text: string): Found & { show
 }
 
 /** The bytes of a file, or of everything below a folder. */
-export function sizeBelow(real: string): number {
+export function sizeBelow(path: string): number {
+  const real = followLinks(path)
   const entry = readEntry(real, '')
   if (entry === undefined || !entry.isFolder) return entry?.size ?? 0
   return listEntries(real).reduce((sum, { name }) => sum + sizeBelow(join(real, name)), 0)
@@ -64,8 +66,9 @@ export async function getPath(found: Found & { shown: string }, target: string):
   return path
 }
 
-async function copyTree(from: string, to: string): Promise<void> {
+async function copyTree(path: string, to: string): Promise<void> {
   const { copyFile } = await import('../core/copy.ts')
+  const from = followLinks(path)
   if (readEntry(from, '')?.isFolder !== true) {
     await copyFile(realFiles, from, to).catch((error: unknown) => {
       throw systemErrorCode(error) === 'ENOENT'
@@ -78,7 +81,7 @@ async function copyTree(from: string, to: string): Promise<void> {
   for (const { name } of listEntries(from)) await copyTree(join(from, name), join(to, name))
 }
 
-function unknownPath({ shown }: ExportPath): QuestlogError {
+function unknownPath(shown: string): QuestlogError {
   return new QuestlogError(
     'PATH_UNKNOWN',
     `${shown}: there is no such file or folder among the exports`,

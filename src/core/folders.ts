@@ -2,6 +2,7 @@ import {
   lstatSync,
   readdirSync,
   readlinkSync,
+  realpathSync,
   renameSync,
   rmSync,
   statSync,
@@ -60,6 +61,16 @@ export function readLink(path: string): string | undefined | null {
   const found = lstatSync(path, { throwIfNoEntry: false })
   if (found === undefined) return null
   return found.isSymbolicLink() ? readlinkSync(path) : undefined
+}
+
+/** Where a path leads when all symbolic links in it are followed; the path itself when there is nothing. */
+export function followLinks(path: string): string {
+  try {
+    return realpathSync(path)
+  } catch (error) {
+    if (['ENOENT', 'ELOOP'].includes(systemErrorCode(error) ?? '')) return path
+    throw error
+  }
 }
 
 /** Lets a symbolic link lead elsewhere, in one step: whoever looks finds the old target or the new one. `temporary`: a path for a link that a killed process may leave. */
