@@ -89,18 +89,19 @@ export async function publishVersion(
   await files.syncFolder(draft)
   await files.rename(draft, version)
   await files.syncFolder(versions)
+  if (replaced !== null) await markReplaced(files, replaced)
   replaceLink(relative(dirname(path), version), path, join(versions, linkName))
   await files.syncFolder(dirname(path))
-  if (replaced !== null) await markReplaced(files, replaced)
   return version
 }
 
-/** Notes the time. A version that somebody has removed, or that was replaced before the machine stopped, needs no note. */
+/** Notes the time, before the link is turned: its readers get their time after a crash, too. A version that somebody has removed needs no note. */
 async function markReplaced(files: Files, version: string): Promise<void> {
-  const isThere = (await files.sizeOf(join(version, successName))) !== undefined
+  if ((await files.sizeOf(join(version, successName))) === undefined) return
   const note = join(version, replacedName)
-  if (isThere && (await files.sizeOf(note)) === undefined)
-    await files.writeNew(note, new Uint8Array())
+  // Of a crash before the link was turned.
+  if ((await files.sizeOf(note)) !== undefined) await files.unlink(note)
+  await files.writeNew(note, new Uint8Array())
 }
 
 interface OldVersion {

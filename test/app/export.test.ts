@@ -193,6 +193,25 @@ test('an export that has taken its place is done, also when replaced versions ca
   expect(read().rows.toSorted()).toEqual(['one', 'three', 'two'])
 })
 
+test('readers of a version that is replaced get their hour, also when the process is killed at any point of it', async () => {
+  await run('one')
+  const versions = join(data, 'exports', '.versions')
+  const [first = ''] = readdirSync(versions)
+  utimesSync(join(versions, first, '_SUCCESS'), 0, 0) // it was there for long
+  // Killed when it is noted, and the link is not turned yet.
+  const writeNew = async (path: string, bytes: Uint8Array) => {
+    await realFiles.writeNew(path, bytes)
+    if (path.endsWith('.replaced')) throw new Error('killed')
+  }
+  await expect(run('two', { mode: 'append' }, { ...realFiles, writeNew })).rejects.toThrow('killed')
+  expect(read().rows).toEqual(['one'])
+  utimesSync(join(versions, first, '.replaced'), 0, 0)
+  await run('two', { mode: 'append' })
+  await run('three', { mode: 'append' })
+  expect(readdirSync(versions)).toContain(first)
+  expect(read().rows.toSorted()).toEqual(['one', 'three', 'two'])
+})
+
 test('a version that somebody has removed can be replaced and added to', async () => {
   for (const mode of ['overwrite', 'append'] as const) {
     await run('old', { mode: 'overwrite' })
