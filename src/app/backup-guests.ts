@@ -1,23 +1,22 @@
 import { dirname, join } from 'node:path'
 import type { Clock } from '../core/clock.ts'
-import { copyFile, inParallel, sumBytes, type FileSum } from '../core/copy.ts'
+import { copyFile, sumBytes, type FileSum } from '../core/copy.ts'
 import { openDuckdb, type DuckDBConnection } from '../core/duckdb.ts'
-import { QuestlogError, systemErrorCode } from '../core/errors.ts'
 import type { Files } from '../core/files.ts'
 import { removeFolder } from '../core/host.ts'
 import { GuestTables, namespacePath } from '../lake/guest-tables.ts'
 import { metadataFolder } from '../lake/location.ts'
 import type { MetadataVersion } from '../lake/metadata-commit.ts'
-import type { NamedFile } from '../lake/pinned-table.ts'
 import { guestRoots, pinGuest } from '../lake/pinned-guest.ts'
 import { movePositionDeletes } from '../lake/position-deletes.ts'
 import { Relocator } from '../lake/relocate.ts'
 import { versionPath } from '../lake/versions.ts'
 import type { BackupGuest } from './backup-file.ts'
+import { asDamaged, copyNamed, hasVanished } from './copied-tables.ts'
 
 /** The folder of the tables of other engines, in data folders and in backups. */
 export const guestsName = 'guests'
-const copiesMax = 8
+const repairHint = 'drop the table with the engine that made it, or repair it there'
 const triesMax = 5
 
 export interface CopiedGuests {
@@ -83,7 +82,7 @@ async function copyGuest(
     if (found === undefined) return undefined
     try {
       const pinned = await pinGuest(copy.files, copy.from, found)
-      const paths = await copyNamed(copy, pinned)
+      const paths = await copyNamed(copy.files, pinned, copy.to, copy.copied)
       const path = versionPath(metadataFolder(join(copy.to, namespace, name)), found.version)
       if (!copy.copied.has(path)) {
         const bytes = Buffer.from(found.text)
@@ -94,45 +93,9 @@ async function copyGuest(
       return { found, paths: [path, ...paths] }
     } catch (error) {
       if (!hasVanished(error) || tries === triesMax)
-        throw error instanceof QuestlogError ? error : asDamaged(error, `${namespace}.${name}`)
+        throw asDamaged(error, `${namespace}.${name}`, repairHint)
     }
   }
-}
-
-async function copyNamed(copy: GuestCopy, named: readonly NamedFile[]): Promise<string[]> {
-  const { files, to, copied } = copy
-  const missing = named.filter(({ path }) => !copied.has(join(to, path)))
-  for (const folder of new Set(missing.map(({ path }) => dirname(join(to, path)))))
-    await files.makeFolder(folder)
-  await inParallel(missing, copiesMax, async ({ path, source, bytes }) => {
-    const sum = await copyFile(files, source, join(to, path))
-    if (bytes !== undefined && bytes !== sum.bytes)
-      throw new QuestlogError(
-        'TABLE_DAMAGED',
-        `${source} has ${sum.bytes} bytes instead of ${bytes}`,
-        { path: source },
-      )
-    copied.set(join(to, path), sum)
-  })
-  return named.map(({ path }) => join(to, path))
-}
-
-function hasVanished(error: unknown): boolean {
-  return (
-    systemErrorCode(error) === 'ENOENT' ||
-    (error instanceof QuestlogError && systemErrorCode(error.cause) === 'ENOENT')
-  )
-}
-
-function asDamaged(error: unknown, table: string): unknown {
-  if (systemErrorCode(error) !== 'ENOENT') return error
-  const message = error instanceof Error ? error.message : String(error)
-  return new QuestlogError(
-    'TABLE_DAMAGED',
-    `table ${table} names a file that is not there: ${message}`,
-    { table },
-    { cause: error, hint: 'drop the table with the engine that made it, or repair it there' },
-  )
 }
 
 /**

@@ -1,7 +1,7 @@
 import { join, relative, sep } from 'node:path'
 import type { Clock } from '../core/clock.ts'
 import { copyFile, inParallel, sumBytes, sumFile, type FileSum } from '../core/copy.ts'
-import { QuestlogError, systemErrorCode } from '../core/errors.ts'
+import { QuestlogError } from '../core/errors.ts'
 import type { Files } from '../core/files.ts'
 import { removeFolder } from '../core/host.ts'
 import { listTables } from '../lake/catalog.ts'
@@ -17,11 +17,10 @@ import {
   type BackupFile,
 } from './backup-file.ts'
 import { copyGuests, guestsName } from './backup-guests.ts'
+import { asDamaged, copiesMax, copyNamed, hasVanished } from './copied-tables.ts'
 import type { LogEnds } from './log-ends.ts'
 import { explainWrite, requireApart, requireEmpty } from './target-folder.ts'
 
-/** Files that are copied at once: their syncs share the disk's time. */
-const copiesMax = 8
 /** Maintenance of tables or retention of the log may take a file away while it is about to be copied: then that part begins anew, so often at most. */
 const triesMax = 5
 const ledgerName = join('lake', 'ledger')
@@ -138,10 +137,8 @@ class BackupWriter {
         if (table !== undefined) await this.#copyPinned(table)
         return table
       } catch (error) {
-        const hasVanished =
-          systemErrorCode(error) === 'ENOENT' ||
-          (error instanceof QuestlogError && systemErrorCode(error.cause) === 'ENOENT')
-        if (!hasVanished || tries === triesMax) throw asDamaged(error, `${namespace}.${name}`)
+        if (!hasVanished(error) || tries === triesMax)
+          throw asDamaged(error, `${namespace}.${name}`)
       }
     }
   }
@@ -149,20 +146,8 @@ class BackupWriter {
   async #copyPinned(table: PinnedTable): Promise<void> {
     const { files } = this.#options
     const target = this.#tableFolder(table)
-    const missing = table.files.filter(({ path }) => !this.#sums.has(join(target, path)))
-    const folders = new Set(missing.map(({ path }) => join(target, path, '..')))
-    for (const folder of [join(target, 'metadata'), ...folders]) await files.makeFolder(folder)
-    await inParallel(missing, copiesMax, async ({ path, source, bytes }) => {
-      const to = join(target, path)
-      const sum = await copyFile(files, source, to)
-      if (bytes !== undefined && bytes !== sum.bytes)
-        throw new QuestlogError(
-          'TABLE_DAMAGED',
-          `${source} has ${sum.bytes} bytes instead of ${bytes}`,
-          { path: source },
-        )
-      this.#sums.set(to, sum)
-    })
+    await files.makeFolder(join(target, 'metadata'))
+    await copyNamed(files, table.files, target, this.#sums)
     const metadata = this.#metadataPath(table)
     if (!this.#sums.has(metadata)) await this.#writeNew(metadata, table.metadataBytes)
   }
@@ -237,18 +222,6 @@ function moving(what: string): QuestlogError {
     `${what} went away faster than they could be copied`,
     {},
     { hint: 'try again; keep more of the log (retention.ms, retention.bytes) if it stays so' },
-  )
-}
-
-/** A file that a table names and that stays away. */
-function asDamaged(error: unknown, table: string): unknown {
-  if (error instanceof QuestlogError || systemErrorCode(error) !== 'ENOENT') return error
-  const message = error instanceof Error ? error.message : String(error)
-  return new QuestlogError(
-    'TABLE_DAMAGED',
-    `table ${table} names a file that is not there: ${message}`,
-    { table },
-    { cause: error },
   )
 }
 

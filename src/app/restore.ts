@@ -7,9 +7,9 @@ import { relocateTable } from '../lake/relocate.ts'
 import { writeCopiedEnds } from '../log/log-copy.ts'
 import { readBackup, requireSame, type Backup, type BackupFile } from './backup-file.ts'
 import { guestsName, moveGuests } from './backup-guests.ts'
+import { copiesMax } from './copied-tables.ts'
 import { explainWrite, requireApart, requireEmpty } from './target-folder.ts'
 
-const copiesMax = 8
 /** Without it a folder with segments is refused at a start, so it is written last: a restore that was interrupted can't be taken for a whole one. */
 const lastPath = 'log/meta'
 
