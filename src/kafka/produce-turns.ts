@@ -56,6 +56,7 @@ export class RefusedBatches {
     if (sequence === undefined) return
     const refused = this.#refused.get(connection) ?? new Map<string, Sequence>()
     this.#refused.set(connection, refused)
+    if (this.isBehind(connection, place, records)) return // the first of them has to come first
     refused.set(keyOf(place, sequence), sequence)
     const [oldest] = refused.keys()
     if (refused.size > refusedMax && oldest !== undefined) refused.delete(oldest)

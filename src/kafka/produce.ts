@@ -79,7 +79,10 @@ interface Piece {
 /** Keeps the appends of each connection in order: a producer has several requests under way. */
 class Producers {
   readonly #parts: ProduceParts
-  readonly #turns = new ConnectionTurns()
+  /** Requests that wait for room. */
+  readonly #held = new ConnectionTurns()
+  /** Appends that the log could not take and that are tried again: they came before all that is held. */
+  readonly #retries = new ConnectionTurns()
   readonly #refused = new RefusedBatches()
 
   constructor(parts: ProduceParts) {
@@ -95,7 +98,7 @@ class Producers {
     if (acks !== acksAll && acks !== acksNone && acks !== 1)
       return this.#refuse(request, kafkaErrors.invalidRequiredAcks, `acks can't be ${acks}`)
     const untilMs = this.#parts.clock.monotonicMs() + clamp(request.timeoutMs, 0, heldMsMax)
-    const isFree = !this.#turns.isTaken(connection) && this.#hasRoom(request)
+    const isFree = !this.#held.isTaken(connection) && this.#mayBegin(request, connection)
     const response = isFree
       ? await this.#append(request, connection, untilMs)
       : await this.#hold(request, connection, untilMs)
@@ -114,9 +117,9 @@ class Producers {
     return this.#parts.backlogBytes() > this.#parts.settings.backlogBytesMax
   }
 
-  /** Whether the tables and the partitions can take the request now. */
-  #hasRoom({ topicData }: ProduceRequest): boolean {
-    if (this.#isBehind()) return false
+  /** Whether nothing before it is tried again, and the tables and the partitions can take the request now. */
+  #mayBegin({ topicData }: ProduceRequest, connection: ClientConnection): boolean {
+    if (this.#retries.isTaken(connection) || this.#isBehind()) return false
     return topicData.every(({ name, partitionData }) =>
       partitionData.every(({ index, records }) =>
         this.#parts.log.hasRoom(name, index, records?.length ?? 0),
@@ -130,13 +133,17 @@ class Producers {
     connection: ClientConnection,
     untilMs: number,
   ): Promise<ResponseOf<'produce'>> {
-    const begun = await this.#turns.take(connection, async () => {
-      await this.#waitFor(() => this.#hasRoom(request), connection, untilMs)
-      if (!this.#isBehind()) return { answer: this.#append(request, connection, untilMs) }
+    const begun = await this.#held.take(connection, async () => {
+      await this.#waitFor(() => this.#mayBegin(request, connection), connection, untilMs)
+      const isFirst = !this.#retries.isTaken(connection)
+      if (isFirst && !this.#isBehind())
+        return { answer: this.#append(request, connection, untilMs) }
       for (const { name, partitionData } of request.topicData)
         for (const { index, records } of partitionData)
           if (records !== null) this.#refused.note(connection, placeOf(name, index), records)
-      const why = `the tables are more than ${this.#parts.settings.backlogBytesMax} bytes behind`
+      const why = isFirst
+        ? `the tables are more than ${this.#parts.settings.backlogBytesMax} bytes behind`
+        : 'there is still no room for what came before it'
       return { answer: this.#refuse(request, kafkaErrors.requestTimedOut, why, throttleTimeMs) }
     })
     return begun.answer
@@ -212,7 +219,7 @@ class Producers {
   /** What the log could not take is tried again in a moment, and holds up what comes later on the connection until it is taken or given up. */
   #retry(error: QuestlogError, piece: Piece): Promise<PartitionAnswer> | PartitionAnswer {
     if (!this.#mayRetry(error, piece)) return this.#giveUp(error, piece)
-    return this.#turns.take(piece.connection, async () => {
+    return this.#retries.take(piece.connection, async () => {
       let last = error
       while (this.#mayRetry(last, piece)) {
         await this.#parts.clock.sleep(lookIntervalMs, piece.connection.closed)
