@@ -237,6 +237,8 @@ export class Component {
     })
     return new Promise((resolve) => {
       const ended = (cause: string) => {
+        // Who learns of the end by a request that fails must not take the process for ready.
+        if (this.#state === 'running') this.#state = 'restarting'
         if (this.#child === child) this.#child = undefined
         if (this.#requester === requester) this.#requester = undefined
         requester.close(`${this.name} ${cause}`)

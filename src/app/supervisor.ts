@@ -35,7 +35,7 @@ import { formatAddress, formatDuration, formatPath } from './words.ts'
 
 const activateTimeoutMs = 60_000
 /** A change of definition is tried this often when the process dies meanwhile. */
-const activateAttemptsMax = 3
+const activateAttemptsMax = 5
 /** A process that is to take a definition may die so often while it starts. */
 const startAttemptsMax = 20
 /** The statement of an export ends by itself after `queryTimeoutMs`, which is at most a day. */
