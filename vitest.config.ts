@@ -5,6 +5,8 @@ import { configDefaults, defineConfig } from 'vitest/config'
 export const longSuites = [
   'test/app/backup.test.ts',
   'test/app/retention.test.ts',
+  'test/app/role.test.ts',
+  'test/cli/commands.test.ts',
   'test/e2e/bad-input.test.ts',
   'test/lake/crash.test.ts',
   'test/lake/relocate.test.ts',
