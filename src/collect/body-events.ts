@@ -2,7 +2,14 @@ import { isAscii, isUtf8 } from 'node:buffer'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { QuestlogError } from '../core/errors.ts'
 import { cleanEvent, type CleanEvent } from './clean-event.ts'
-import { isJsonSpace, JsonScanner } from './json-scan.ts'
+import {
+  closeBracket,
+  comma,
+  isJsonSpace,
+  JsonScanner,
+  openBrace,
+  openBracket,
+} from './json-scan.ts'
 import { ObjectShape } from './object-shape.ts'
 import type { PreparedEvent } from './prepared.ts'
 
@@ -47,10 +54,6 @@ const sliceEvents = 500
 /** More white space than this between events is taken for no JSON. */
 const spaceBytesMax = 1024 * 1024
 const lineFeed = 0x0a
-const comma = 0x2c
-const openBracket = 0x5b
-const closeBracket = 0x5d
-const openBrace = 0x7b
 
 /** @throws MEDIA_TYPE_UNSUPPORTED */
 export function readFormat(contentType: string | undefined): BodyFormat {
@@ -78,7 +81,7 @@ export async function readEvents(
   format: Exclude<BodyFormat, 'form'>,
   limits: BodyEventsLimits,
   prepare: Prepare,
-  prepareWhole: PrepareWhole = () => undefined,
+  prepareWhole?: PrepareWhole,
 ): Promise<BodyEvents> {
   // Each pass over a large body has a turn of its own.
   const pause = async () => (body.length > sliceBytes ? nextTurn() : undefined)
@@ -101,7 +104,7 @@ class EventReader {
   readonly #scanner: JsonScanner
   readonly #shape: ObjectShape
   readonly #prepare: Prepare
-  readonly #prepareWhole: PrepareWhole
+  readonly #prepareWhole: PrepareWhole | undefined
   readonly #limits: BodyEventsLimits
   readonly #outcomes: Outcome[] = []
   #pauseAt = sliceBytes
@@ -111,7 +114,7 @@ class EventReader {
     body: Buffer,
     limits: BodyEventsLimits,
     prepare: Prepare,
-    prepareWhole: PrepareWhole,
+    prepareWhole: PrepareWhole | undefined,
   ) {
     this.#body = body
     const hasByteOrderMark = body[0] === 0xef && body[1] === 0xbb && body[2] === 0xbf
@@ -201,6 +204,7 @@ class EventReader {
 
   /** Takes an event that can be kept as it is, without parsing it. False: it is not such an event. */
   #takeWhole(start: number, end: number): boolean {
+    if (this.#prepareWhole === undefined) return false
     const bytes = this.#body.subarray(start, end)
     if (!this.#shape.read(bytes, 0, bytes.length)) return false
     let outcome: Outcome | undefined
