@@ -7,10 +7,20 @@ import type { Clock } from '../../src/core/clock.ts'
 import { queryRows } from '../../src/core/duckdb.ts'
 import { realFiles, type Files } from '../../src/core/files.ts'
 import { pathOf } from '../../src/lake/location.ts'
-import type { DataFile } from '../../src/lake/manifest.ts'
+import type { DataFile, FileMetrics } from '../../src/lake/manifest.ts'
 import { scanSql, writeDataFiles } from '../../src/lake/parquet.ts'
 import type { LakeTable, TableLocation } from '../../src/lake/table.ts'
 import { duckdbType, quoteName, type Column } from '../../src/plan/columns.ts'
+
+/** Of a file about which nothing is known but its size. */
+export const noMetrics: FileMetrics = {
+  columnSizes: new Map(),
+  valueCounts: new Map(),
+  nullCounts: new Map(),
+  nanCounts: new Map(),
+  lowerBounds: new Map(),
+  upperBounds: new Map(),
+}
 
 /** A clock that stands until it is told to go on. */
 export class TestClock implements Clock {

@@ -2,13 +2,14 @@ import { readdir, readFile, rm, symlink, unlink, writeFile } from 'node:fs/promi
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { realFiles, type Files } from '../../src/core/files.ts'
-import type { DataFile, FileMetrics } from '../../src/lake/manifest.ts'
+import type { DataFile } from '../../src/lake/manifest.ts'
 import { createTable, openTable, type LakeTable } from '../../src/lake/table.ts'
 import type { Column } from '../../src/plan/columns.ts'
 import {
   createBareLake,
   createLake,
   faultyFiles,
+  noMetrics,
   plainColumns,
   plainRows,
   readByIcebird,
@@ -16,15 +17,6 @@ import {
   writeRows,
   type Lake,
 } from './support.ts'
-
-const noMetrics: FileMetrics = {
-  columnSizes: new Map(),
-  valueCounts: new Map(),
-  nullCounts: new Map(),
-  nanCounts: new Map(),
-  lowerBounds: new Map(),
-  upperBounds: new Map(),
-}
 
 /** A file as writeDataFiles describes one; the table layer does not look into it. */
 const someFile = (table: LakeTable, name: string): DataFile => ({

@@ -12,6 +12,7 @@ import { encodeManifestList, manifestRow } from '../../src/lake/manifest-list.ts
 import { createTable } from '../../src/lake/table.ts'
 import { IcebergCatalog } from '../../src/sql/iceberg-catalog.ts'
 import { createIcebergRest } from '../../src/sql/iceberg-rest.ts'
+import { noMetrics } from '../lake/support.ts'
 
 let data: string
 let server: Server
@@ -381,14 +382,7 @@ test("a snapshot of another engine can't name files of the stream, nor of other 
           recordCount: 1,
           sizeBytes: 1,
           day: null,
-          metrics: {
-            columnSizes: new Map(),
-            valueCounts: new Map(),
-            nullCounts: new Map(),
-            nanCounts: new Map(),
-            lowerBounds: new Map(),
-            upperBounds: new Map(),
-          },
+          metrics: noMetrics,
         },
         BigInt(id),
         noSpec,
