@@ -2,14 +2,7 @@ import { isAscii, isUtf8 } from 'node:buffer'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { QuestlogError } from '../core/errors.ts'
 import { cleanEvent, type CleanEvent } from './clean-event.ts'
-import {
-  closeBracket,
-  comma,
-  isJsonSpace,
-  JsonScanner,
-  openBrace,
-  openBracket,
-} from './json-scan.ts'
+import { isJsonSpace, JsonScanner } from './json-scan.ts'
 import { ObjectShape } from './object-shape.ts'
 import type { PreparedEvent } from './prepared.ts'
 
@@ -54,6 +47,10 @@ const sliceEvents = 500
 /** More white space than this between events is taken for no JSON. */
 const spaceBytesMax = 1024 * 1024
 const lineFeed = 0x0a
+const comma = 0x2c
+const openBracket = 0x5b
+const closeBracket = 0x5d
+const openBrace = 0x7b
 
 /** @throws MEDIA_TYPE_UNSUPPORTED */
 export function readFormat(contentType: string | undefined): BodyFormat {

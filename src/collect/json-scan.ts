@@ -1,11 +1,10 @@
-/** The bytes that JSON's grammar is made of. */
-export const quote = 0x22
-export const backslash = 0x5c
-export const comma = 0x2c
-export const openBrace = 0x7b
-export const closeBrace = 0x7d
-export const openBracket = 0x5b
-export const closeBracket = 0x5d
+const quote = 0x22
+const backslash = 0x5c
+const comma = 0x2c
+const openBrace = 0x7b
+const closeBrace = 0x7d
+const openBracket = 0x5b
+const closeBracket = 0x5d
 
 /** Space, tab, line feed, carriage return: the white space of JSON (RFC 8259, section 2). */
 export function isJsonSpace(byte: number | undefined): boolean {

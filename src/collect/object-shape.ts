@@ -1,14 +1,12 @@
-import {
-  backslash,
-  closeBrace,
-  closeBracket,
-  comma,
-  openBrace,
-  openBracket,
-  quote,
-} from './json-scan.ts'
-
+// As in json-scan.ts, and not imported from there: a loop over bytes that compares them with the constants of another module, or with exported ones, takes half as long again.
+const quote = 0x22
+const backslash = 0x5c
+const comma = 0x2c
 const colon = 0x3a
+const openBrace = 0x7b
+const closeBrace = 0x7d
+const openBracket = 0x5b
+const closeBracket = 0x5d
 const minus = 0x2d
 const plus = 0x2b
 const dot = 0x2e
