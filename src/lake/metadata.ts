@@ -118,6 +118,28 @@ export function withSchema(
   }
 }
 
+/** The schemas that were current since the rows of the current snapshot were written, the newest first, without the one that is current now: to go back to one of them loses no value. */
+export function formerSchemas(metadata: TableMetadata): readonly TableSchema[] {
+  const current = metadata['current-schema-id']
+  const snapshot = currentSnapshot(metadata)
+  const written = snapshot === undefined ? 0 : (snapshot['schema-id'] ?? current)
+  return metadata.schemas
+    .filter(({ 'schema-id': id }) => id >= written && id < current)
+    .toReversed()
+}
+
+/** The same table with one of its `formerSchemas` as the current one. Later ones are gone: nothing was written with them. */
+export function withFormerSchema(
+  metadata: TableMetadata,
+  { 'schema-id': id }: TableSchema,
+): TableMetadata {
+  return {
+    ...metadata,
+    schemas: metadata.schemas.filter((schema) => schema['schema-id'] <= id),
+    'current-schema-id': id,
+  }
+}
+
 /** The same table with a further snapshot, which becomes the head of the main branch. */
 export function withSnapshot(metadata: TableMetadata, snapshot: Snapshot): TableMetadata {
   const id = snapshot['snapshot-id']

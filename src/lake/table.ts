@@ -16,10 +16,12 @@ import {
   currentSnapshot,
   decodeMetadata,
   encodeMetadata,
+  formerSchemas,
   holdsBatch,
   newMetadata,
   nextTimestampMs,
   ownSpec,
+  withFormerSchema,
   withoutSnapshots,
   withSchema,
   type TableMetadata,
@@ -78,6 +80,13 @@ export interface LakeTable {
   /** Throws EVOLUTION_REFUSED where `evolve` would. */
   requireEvolution(columns: readonly Column[], renamed?: Renamed): void
   /**
+   * A schema that `evolve` has replaced, without a row that was written since, and that already has what `wanted` asks for: given its columns, that answers with the same. Undefined
+   * when there is none, or the current one has that too.
+   */
+  formerSchema(wanted: WantedColumns, renamed?: Renamed): TableSchema | undefined
+  /** Makes such a schema the current one again, and these the properties, if given; throws as `commit` does. */
+  restore(former: TableSchema, properties?: Readonly<Record<string, string>>): Promise<void>
+  /**
    * Puts files (written and synced by `writeDataFiles`) in the place of live ones that hold the same rows. Commits of others that only add files do
    * not matter. When it resolves the change is durable and the object shows it. Throws COMMIT_CONFLICT when a replaced file is not in the table any
    * more: nothing was changed; OUTCOME_UNKNOWN when it could not be found out; TABLE_DAMAGED when the numbers of rows differ.
@@ -107,6 +116,9 @@ export interface TableCommit {
   /** Merged into the table's properties, and repeated in the snapshot's summary. */
   readonly properties?: Readonly<Record<string, string>>
 }
+
+/** The columns that are asked for, of a table that has these. */
+export type WantedColumns = (existing: readonly Column[]) => readonly Column[]
 
 export interface FileReplacement {
   /** Paths of live files. */
@@ -307,6 +319,35 @@ class IcebergTable implements LakeTable {
       const next = isWidened(this.schema.fields, fields) ? withoutVectorization(changed) : changed
       await this.#publish({ metadata: next, manifests, live, pending: [] }, (other) =>
         isSame(currentSchema(other).fields, fields),
+      )
+    })
+  }
+
+  formerSchema(wanted: WantedColumns, renamed?: Renamed): TableSchema | undefined {
+    const { metadata } = this.#state
+    const fits = (schema: TableSchema) => {
+      try {
+        const columns = wanted(columnsOf(schema))
+        const { fields } = assignIds(schema.fields, metadata['last-column-id'], columns, renamed)
+        return isSame(fields, schema.fields)
+      } catch (error) {
+        if (error instanceof QuestlogError && error.code === 'EVOLUTION_REFUSED') return false
+        throw error
+      }
+    }
+    return fits(this.schema) ? undefined : formerSchemas(metadata).find(fits)
+  }
+
+  restore(former: TableSchema, properties?: Readonly<Record<string, string>>): Promise<void> {
+    return this.#inTurn(async () => {
+      const { metadata, manifests, live } = this.#state
+      const restored = withFormerSchema(metadata, former)
+      const next = properties === undefined ? restored : { ...restored, properties }
+      await this.#publish({ metadata: next, manifests, live, pending: [] }, (other) =>
+        isSame(
+          [other['current-schema-id'], other.properties],
+          [next['current-schema-id'], next.properties],
+        ),
       )
     })
   }
@@ -531,7 +572,7 @@ function refuseLostDayColumn(metadata: TableMetadata, fields: readonly IcebergFi
   )
 }
 
-function isSame(a: readonly IcebergField[], b: readonly IcebergField[]): boolean {
+function isSame(a: unknown, b: unknown): boolean {
   return JSON.stringify(a) === JSON.stringify(b)
 }
 

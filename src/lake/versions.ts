@@ -79,6 +79,18 @@ async function removeOldVersions(files: Files, folder: string, oldest: number): 
   for (; lowest < oldest; lowest++) await files.unlink(versionPath(folder, lowest))
 }
 
+/** Takes back a table that nobody knows of yet: without versions there is none. */
+export async function removeVersions(files: Files, folder: string): Promise<void> {
+  await files.unlink(join(folder, hintName)).catch(ifThere)
+  for (let version = await highestVersion(files, folder); version > 0; version--)
+    await files.unlink(versionPath(folder, version)).catch(ifThere)
+  await files.syncFolder(folder)
+}
+
+function ifThere(error: unknown): void {
+  if (systemErrorCode(error) !== 'ENOENT') throw error
+}
+
 const hintName = 'version-hint.text'
 
 async function readHint(files: Files, folder: string): Promise<number> {

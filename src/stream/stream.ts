@@ -172,16 +172,29 @@ export class Stream {
         )
       if (this.#topics.length > 0) await this.#commitTurn.run(() => this.#saveLedgers())
       // Nothing may change the files of a table while it is opened anew.
-      this.#tables = await this.#commitTurn.run(() =>
-        this.#tableSet.apply(definition, this.#tables, (table) => this.#endOffsets(table)),
-      )
-      this.#definition = definition
-      this.#tablesVersion++
-      for (const topic of this.#topics) topic.close()
-      this.#topics = []
-      await this.#attachTopics()
+      const tables = await this.#commitTurn
+        .run(() =>
+          this.#tableSet.apply(definition, this.#tables, (table) => this.#endOffsets(table)),
+        )
+        .catch((error: unknown) => {
+          if (error instanceof LostTable) this.#die(error)
+          throw error
+        })
+      await this.#take(definition, tables).catch((error: unknown) => {
+        this.#die(error) // the tables are the new ones, but nothing reads for them
+        throw error
+      })
     })
     this.wake()
+  }
+
+  async #take(definition: Definition, tables: readonly StreamTable[]): Promise<void> {
+    this.#tables = tables
+    this.#definition = definition
+    this.#tablesVersion++
+    for (const topic of this.#topics) topic.close()
+    this.#topics = []
+    await this.#attachTopics()
   }
 
   /** Starts reading. */

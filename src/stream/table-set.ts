@@ -1,11 +1,13 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { inTransaction, type DuckDBConnection } from '../core/duckdb.ts'
-import { QuestlogError } from '../core/errors.ts'
+import { asQuestlogError, QuestlogError } from '../core/errors.ts'
 import type { Exclusive } from '../core/exclusive.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Files } from '../core/files.ts'
 import { listTables } from '../lake/catalog.ts'
 import { offsetsProperty } from '../lake/offsets.ts'
+import { metadataFolder } from '../lake/location.ts'
+import { currentSchema, type TableMetadata } from '../lake/metadata.ts'
 import { scanSql } from '../lake/parquet.ts'
 import { requirePlainColumns } from '../lake/plain-folder.ts'
 import { columnsOf } from '../lake/schema.ts'
@@ -15,6 +17,7 @@ import {
   openTable,
   type LakeTable,
   type TableLocation,
+  type WantedColumns,
 } from '../lake/table.ts'
 import { formatOf, formatProperties } from '../lake/table-format.ts'
 import {
@@ -23,9 +26,10 @@ import {
   snapshotAt,
   type SnapshotWanted,
 } from '../lake/time-travel.ts'
+import { removeVersions } from '../lake/versions.ts'
 import { systemColumns, type Column } from '../plan/columns.ts'
 import { tableEventTypes, type Definition, type TableDefinition } from '../plan/definition.ts'
-import { snapshotPart } from './committer.ts'
+import { LostTable, snapshotPart } from './committer.ts'
 import { deadLetterColumns, deadLetterNamespace, deadLetterTable } from './dead-letters.ts'
 import { convertTopic } from './conversion.ts'
 import { createSnapshotViews, FreshRows } from './fresh-rows.ts'
@@ -78,18 +82,39 @@ export class TableSet {
   /**
    * Creates and evolves the tables of the definition; then replaces the views and generations of `before` in one transaction. The fresh
    * rows of `before` must be committed. Tables that the definition no longer names stay readable. `startOffsets` gives the
-   * `questlog.offsets` text of a table that starts at the end of its topic.
+   * `questlog.offsets` text of a table that starts at the end of its topic. After an error everything is as it was; where even that
+   * could not be done, it is a LostTable.
    */
   async apply(
     definition: Definition,
     before: readonly StreamTable[],
     startOffsets: (table: TableDefinition) => Promise<string | undefined>,
   ): Promise<StreamTable[]> {
+    const existing = await this.#openEvolvable(definition)
+    const former = new Map([...existing].map(([name, lake]) => [name, lake.metadata]))
+    try {
+      return await this.#change(definition, before, existing, startOffsets)
+    } catch (error) {
+      await this.#undo(definition, former, before).catch((cause: unknown) => {
+        throw new LostTable(
+          `the tables could be brought neither to the new definition nor back: ${asQuestlogError(error).message}`,
+          { cause },
+        )
+      })
+      throw error
+    }
+  }
+
+  async #change(
+    definition: Definition,
+    before: readonly StreamTable[],
+    existing: ReadonlyMap<string, LakeTable>,
+    startOffsets: (table: TableDefinition) => Promise<string | undefined>,
+  ): Promise<StreamTable[]> {
     const tables: StreamTable[] = []
     const topics = new Map(
       definition.tables.map(({ topic }) => [topic, this.#sharedRows(definition, topic)]),
     )
-    const existing = await this.#openEvolvable(definition)
     for (const table of definition.tables) {
       const offsets = table.from === 'latest' ? await startOffsets(table) : undefined
       const lake =
@@ -98,8 +123,7 @@ export class TableSet {
           ...(offsets === undefined ? {} : { [offsetsProperty]: offsets }),
           ...(table.format === undefined ? {} : formatProperties(table.format)),
         }))
-      const columns = withFormer(table, lake.columns)
-      await lake.evolve(columns, renamedOf(table))
+      const columns = await bringTo(lake, table)
       await noteRules(lake, definition, table)
       await noteFormat(lake, table)
       const next = new Map<number, number>()
@@ -129,6 +153,24 @@ export class TableSet {
     return tables
   }
 
+  /** Takes back what was done to the tables of a definition; `former` has the metadata of those that were there before. */
+  async #undo(
+    definition: Definition,
+    former: ReadonlyMap<string, TableMetadata>,
+    before: readonly StreamTable[],
+  ): Promise<void> {
+    for (const { name } of definition.tables) {
+      const lake = await openTable(this.#location(definition.namespace, name))
+      const metadata = former.get(name)
+      if (lake === undefined) continue
+      if (metadata === undefined)
+        await removeVersions(this.#options.files, metadataFolder(lake.folder))
+      else if (isChanged(lake.metadata, metadata))
+        await lake.restore(currentSchema(metadata), metadata.properties)
+    }
+    for (const { lake } of before) await lake.reload()
+  }
+
   /** The tables that are there already. Refuses the definition as a whole when one of them can't follow it: the others must not have changed by then. */
   async #openEvolvable(definition: Definition): Promise<ReadonlyMap<string, LakeTable>> {
     const tables = new Map<string, LakeTable>()
@@ -136,6 +178,10 @@ export class TableSet {
       const lake = await openDurableTable(this.#location(definition.namespace, table.name))
       if (lake === undefined) continue
       try {
+        if (lake.formerSchema(wantedOf(table), renamedOf(table)) !== undefined) {
+          tables.set(table.name, lake)
+          continue
+        }
         const columns = withFormer(table, lake.columns)
         lake.requireEvolution(columns, renamedOf(table))
         if (table.format === 'hive') requirePlainColumns(lake.metadata, columns, renamedOf(table))
@@ -201,6 +247,31 @@ export class TableSet {
 /** Old names by new ones. `_partition`, as tables once had it, is the name of a column that Iceberg adds to every table: Spark refuses to read both. */
 function renamedOf(table: TableDefinition): Readonly<Record<string, string>> {
   return { _log_partition: '_partition', ...table.renamed }
+}
+
+/**
+ * The table's columns once it has those of the definition. Where nothing was written since it had them last, it gets the very same back: an activation that
+ * a kill has ended half-way must not cost the columns that it had taken out already.
+ */
+async function bringTo(lake: LakeTable, table: TableDefinition): Promise<readonly Column[]> {
+  const former = lake.formerSchema(wantedOf(table), renamedOf(table))
+  if (former !== undefined) {
+    await lake.restore(former)
+    return lake.columns
+  }
+  const columns = withFormer(table, lake.columns)
+  await lake.evolve(columns, renamedOf(table))
+  return columns
+}
+
+function wantedOf(table: TableDefinition): WantedColumns {
+  return (existing) => withFormer(table, existing)
+}
+
+function isChanged(now: TableMetadata, before: TableMetadata): boolean {
+  const what = (metadata: TableMetadata) =>
+    JSON.stringify([metadata['current-schema-id'], metadata.properties])
+  return what(now) !== what(before)
 }
 
 /** A column that the definition no longer declares stays, NULL in new rows: an edit of the file must not hide what was kept. Unless the file says so, or gives it another name. */

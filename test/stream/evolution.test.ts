@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { realClock } from '../../src/core/clock.ts'
 import type { LakeTable } from '../../src/lake/table.ts'
 import { readByIcebird } from '../lake/support.ts'
+import { FailingFiles } from './failing-files.ts'
 import { define, World } from './world.ts'
 
 const swords = (params: object, table: object = {}) =>
@@ -102,6 +103,92 @@ test('a change that no file could follow is refused with the reason and the ways
   await stream.activate(beside)
   await world.append([{ event_type: 'purchase_sword@2', price: 5 }])
   expect(await world.count('"default".swords_2')).toBe(1)
+})
+
+/** Two tables of which a change renames, widens, drops and adds columns, and makes a third. */
+const twoTables = (changed: boolean) =>
+  define({
+    events: {
+      purchase_sword: {
+        params: changed
+          ? z.object({ damage: z.int().optional(), material: z.string().optional() })
+          : z.object({ strength: z.int32().optional(), color: z.string().optional() }),
+      },
+    },
+    tables: Object.fromEntries(
+      (changed ? ['a', 'b', 'c'] : ['a', 'b']).map((name) => [
+        name,
+        {
+          from: 'purchase_sword',
+          trigger: '1h',
+          ...(changed && name !== 'c' && { renamed: { damage: 'strength' }, dropped: ['color'] }),
+          ...(changed && name === 'a' && { where: 'damage > 0' }),
+        },
+      ]),
+    ),
+  })
+
+test('a change that fails half-way, wherever it does, leaves all tables as they were', async () => {
+  const failing = new FailingFiles()
+  await using world = await World.open({ files: failing.files })
+  const stream = await world.start(twoTables(false))
+  const state = (name: string) => {
+    const table = stream.tables.find(({ lake }) => lake.name === name)
+    return { columns: table?.lake.columns, rules: table?.lake.properties['questlog.rules'] }
+  }
+  const sword = { event_type: 'purchase_sword', strength: 7, color: 'red' }
+  const rows = (name: string) =>
+    world.query(`SELECT strength, color FROM "default".${name} ORDER BY _offset`)
+  const seen: { strength: number; color: string }[] = []
+  const before = [state('a'), state('b')]
+  for (const place of ['b/metadata/v', 'c/metadata/v1.', 'c/metadata/v2.', 'c/data']) {
+    await world.append([sword])
+    seen.push({ strength: 7, color: 'red' })
+    await rows('a')
+    await stream.activate(twoTables(false)) // what is fresh is committed
+    failing.refuses = (path) => path.includes(place)
+    await expect(stream.activate(twoTables(true))).rejects.toThrow('EACCES')
+    failing.refuses = () => false
+    expect([state('a'), state('b')]).toEqual(before)
+    expect(await rows('a')).toEqual(seen)
+    expect(await rows('b')).toEqual(seen)
+    expect(await world.query("SELECT 1 FROM duckdb_views() WHERE view_name = 'c'")).toEqual([])
+  }
+  await world.append([sword])
+  expect(await stream.stop()).toEqual([])
+  expect(world.fatal).toBeUndefined()
+  await world.startOn(twoTables(true))
+  const columns = 'damage::INTEGER AS damage, material'
+  for (const name of ['a', 'b', 'c'])
+    expect(await world.query(`SELECT ${columns} FROM "default".${name}`)).toHaveLength(5)
+  const [row] = await world.query(`SELECT ${columns} FROM "default".a LIMIT 1`)
+  expect(row).toEqual({ damage: 7, material: null })
+})
+
+test('a change that a kill ends half-way is undone by the start with the definition of before', async () => {
+  const failing = new FailingFiles()
+  await using world = await World.open({ files: failing.files })
+  const stream = await world.start(twoTables(false))
+  await world.append([{ event_type: 'purchase_sword', strength: 7, color: 'red' }])
+  await world.count('"default".a')
+  await stream.activate(twoTables(false)) // what is fresh is committed
+  failing.refuses = (path) => {
+    if (!path.includes('b/metadata/v')) return false
+    failing.dieAt = 0
+    return true
+  }
+  await expect(stream.activate(twoTables(true))).rejects.toThrow('nor back')
+  expect(world.fatal).toMatchObject({ message: expect.stringContaining('nor back') })
+  expect(stream.tables[0]?.lake.columns.map(({ name }) => name)).toContain('color')
+  await stream.stop()
+  world.abandon()
+  failing.dieAt = Number.POSITIVE_INFINITY
+  failing.refuses = () => false
+  await world.startOn(twoTables(false))
+  for (const name of ['a', 'b'])
+    expect(await world.query(`SELECT strength, color FROM "default".${name}`)).toEqual([
+      { strength: 7, color: 'red' },
+    ])
 })
 
 test('a table whose partition column has its former name gets the new one at the start, with its rows', async () => {
