@@ -6,10 +6,12 @@ import type { Exclusive } from '../core/exclusive.ts'
 import type { Files } from '../core/files.ts'
 import type { Logger } from '../core/logger.ts'
 import type { DataFile } from '../lake/manifest.ts'
+import { offsetsProperty } from '../lake/offsets.ts'
 import { scanSql, writeDataFiles } from '../lake/parquet.ts'
 import type { LakeTable } from '../lake/table.ts'
 import { codecOf } from '../lake/table-format.ts'
 import type { SnapshotPart } from './fresh-rows.ts'
+import { setAsideProperty } from './set-aside-offsets.ts'
 
 /** A table whose frozen generation can be committed: a table of the stream, or the dead letters. */
 export interface Committable {
@@ -60,6 +62,11 @@ export async function snapshotPart(lake: LakeTable): Promise<SnapshotPart> {
   const files = await lake.liveFiles()
   const paths = new Set(files.map((file) => file.path))
   return { scan: scanSql(lake, files), recordCount: lake.recordCount, paths }
+}
+
+/** How far the rows of a table reach: only its own commits move it. */
+export function reachOf({ lake }: Committable): string {
+  return JSON.stringify([lake.properties[offsetsProperty], lake.properties[setAsideProperty]])
 }
 
 /** Another writer has moved the offsets of a table: what this process holds in memory is no longer true, it must start anew. */

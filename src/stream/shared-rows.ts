@@ -102,6 +102,18 @@ export class SharedRows {
     this.#generations = [first]
   }
 
+  /** Begins anew, without rows: those that were here must be committed. What it gives back is called when the caller's transaction is committed. */
+  async clear(connection: DuckDBConnection): Promise<() => void> {
+    const first = await this.#createGeneration(connection)
+    await this.#replaceView(connection, [first])
+    await this.drop(connection)
+    return () => {
+      this.#generations = [first]
+      this.#isSorted = true
+      for (const index of this.#committed.keys()) this.#committed[index] = new Map()
+    }
+  }
+
   /** Drops everything. The rows must be committed, or read again from the log. */
   async drop(connection: DuckDBConnection): Promise<void> {
     for (const { relation } of this.#generations)

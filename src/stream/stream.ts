@@ -7,14 +7,13 @@ import { Exclusive } from '../core/exclusive.ts'
 import type { Files } from '../core/files.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Settings } from '../core/settings.ts'
-import { offsetsProperty } from '../lake/offsets.ts'
 import { LogReader } from '../log/reader.ts'
 import type { PartitionWatermark, Topic, Watermark } from '../log/record.ts'
 import type { SnapshotWanted } from '../lake/time-travel.ts'
 import { defaultNamespace } from '../plan/compile.ts'
 import type { Definition, TableDefinition } from '../plan/definition.ts'
 import { checkExpressions } from './check-expressions.ts'
-import { Committer, LostTable, type Committable } from './committer.ts'
+import { Committer, LostTable, reachOf, type Committable } from './committer.ts'
 import { CommitSchedule } from './commit-schedule.ts'
 import { convertTopic } from './conversion.ts'
 import { failedAgain, type Failure } from './failure.ts'
@@ -24,6 +23,7 @@ import { restAfter, restForAll } from './pace.ts'
 import { openProgress, type Progress } from './progress.ts'
 import { parseSetAside, SetAsideOffsets, setAsideProperty } from './set-aside-offsets.ts'
 import { committedOffsets, offsetsText, type StreamTable } from './stream-table.ts'
+import { clearRows } from './table-rows.ts'
 import { TableSet } from './table-set.ts'
 import { TopicStream } from './topic-stream.ts'
 
@@ -434,6 +434,14 @@ export class Stream {
       return false
     const failed = await this.#flush()
     if (failed.length > 0 || this.deadLetters.fresh.totalRows > 0) return false
+    // Offsets of a topic that was made anew may be those of the old one again: nothing is measured by how far they reached.
+    for (const { tables } of outdated)
+      await this.#writer.run((connection) =>
+        clearRows(
+          connection,
+          tables.map(({ fresh }) => fresh),
+        ),
+      )
     for (const topic of outdated) {
       topic.close()
       this.failures.delete(topic.topic.name)
@@ -584,11 +592,6 @@ export class Stream {
     this.#options.onFatal(error)
     return false
   }
-}
-
-/** How far the rows of a table reach: only its own commits move it. */
-function reachOf({ lake }: Committable): string {
-  return JSON.stringify([lake.properties[offsetsProperty], lake.properties[setAsideProperty]])
 }
 
 /** The topics that have events or tables. What others hold is in no table, whatever it is. */

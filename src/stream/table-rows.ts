@@ -1,4 +1,4 @@
-import { queryRows, type DuckDBConnection } from '../core/duckdb.ts'
+import { inTransaction, queryRows, type DuckDBConnection } from '../core/duckdb.ts'
 import { quoteName, type Column } from '../plan/columns.ts'
 import {
   countSchema,
@@ -121,6 +121,12 @@ export class TableRows {
     }
   }
 
+  /** The shared rows begin anew, and so do the offsets. As `swap` otherwise. */
+  async clear(connection: DuckDBConnection): Promise<() => void> {
+    await this.#replaceViews(connection, this.#snapshot, new Map())
+    return () => (this.#committed = new Map())
+  }
+
   /** The snapshot has other files now, with the same rows. */
   async show(connection: DuckDBConnection, snapshot: SnapshotPart): Promise<void> {
     await this.#replaceViews(connection, snapshot, this.#committed)
@@ -172,4 +178,19 @@ export class TableRows {
       },
     ])
   }
+}
+
+/** Lets all tables of a topic begin with offsets from the start, without fresh rows: all that there were must be committed. */
+export async function clearRows(
+  connection: DuckDBConnection,
+  tables: readonly TableRows[],
+): Promise<void> {
+  const [first] = tables
+  if (first === undefined) return
+  const cleared = await inTransaction(connection, async () => {
+    const done = [await first.shared.clear(connection)]
+    for (const table of tables) done.push(await table.clear(connection))
+    return done
+  })
+  for (const done of cleared) done()
 }

@@ -70,6 +70,34 @@ test('rows of a deleted topic stay, also those not committed yet; a topic made a
   expect(world.fatal).toBeUndefined()
 })
 
+test('a topic made anew that begins at 0 again hides none of its rows and shows none of the old ones twice', async () => {
+  await using world = await World.open()
+  const stream = await world.start(definition)
+  await world.append([sword, sword, 'not json', sword])
+  expect(await world.count(table)).toBe(3)
+  await world.log.deleteTopic('events')
+  await world.createTopics(definition)
+  await world.append([sword, sword])
+  await rowsOf(world, 5)
+  expect(
+    await world.query(
+      `SELECT count(*)::INTEGER AS n, count(DISTINCT _offset)::INTEGER AS d FROM (FROM ${table} LIMIT 100)`,
+    ),
+  ).toEqual([{ n: 5, d: 3 }])
+  await world.append([sword, sword, 'nor this'])
+  expect(await world.count(table)).toBe(7)
+  await stream.activate(definition) // commits
+  expect(await world.count(table)).toBe(7)
+  expect(await world.stream?.stop()).toEqual([])
+  await world.start(definition)
+  expect(await world.count(table)).toBe(7)
+  const letters = await world.query(
+    'SELECT "offset"::INTEGER AS o FROM questlog.dead_letters ORDER BY 1',
+  )
+  expect(letters.map((row) => row['o'])).toEqual([2, 4])
+  expect(world.fatal).toBeUndefined()
+})
+
 test('a topic that is deleted and not made anew leaves its table readable, over a restart too', async () => {
   await using world = await World.open()
   await world.start(definition)
