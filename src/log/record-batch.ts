@@ -17,7 +17,9 @@ export const batchLengthEnd = 12
 export const batchBytesMax = 128 * 1024 * 1024
 /** Records of a compressed batch are refused beyond this size. */
 const decompressedBytesMax = 256 * 1024 * 1024
-/** A record takes 7 bytes before compression. None compresses so well that a byte holds more than these: a batch that says so lies about its count. */
+/** A record takes so many bytes at least, before compression. */
+const recordBytesMin = 7
+/** None compresses so well that a byte holds more than these: a batch that says so lies about its count. */
 export const recordsPerByteMax = 64
 
 const magicOffset = 16
@@ -219,21 +221,56 @@ export function decodeRecordsWithin(batch: RecordBatch, bytesMax: number): LogRe
   const appendTime = (batch.attributes & logAppendTimeBit) !== 0
   const records: LogRecord[] = []
   for (let index = 0; index < batch.recordCount; index++) {
-    const length = cursor.varint()
-    const end = cursor.at + length
-    if (length < 0 || end > cursor.bytes.length) cursor.fail('a record is longer than its batch')
-    cursor.at++ // attributes: none are defined
+    const end = cursor.begin()
     const timestampDelta = cursor.varlong()
     if (cursor.varint() !== index) cursor.fail('the offsets have a hole')
     const key = cursor.nullable()
     const value = cursor.nullable()
     const headers = cursor.headers()
-    if (cursor.at !== end) cursor.fail('a record has another length than it says')
+    cursor.end(end)
     const timestampMs = appendTime ? batch.maxTimestampMs : batch.baseTimestampMs + timestampDelta
     records.push({ key, value, headers, offset: batch.baseOffset + index, timestampMs })
   }
-  if (cursor.at !== cursor.bytes.length) cursor.fail('bytes follow the last record')
+  cursor.endAll()
   return records
+}
+
+/** Where the values of a batch lie, by index of the record. */
+export interface ValuePlaces {
+  /** The records as they are encoded, decompressed. */
+  readonly bytes: Buffer
+  /** First byte of each value, and the one after its last. */
+  readonly starts: Uint32Array
+  readonly ends: Uint32Array
+  /** Record times, milliseconds. */
+  readonly timestampsMs: Float64Array
+}
+
+/** The values of a batch without an object for each record; undefined when one has none, or a record has headers. Errors as `decodeRecords`. */
+export function locateValues(batch: RecordBatch): ValuePlaces | undefined {
+  const { recordCount, baseTimestampMs } = batch
+  const bytes = recordBytes(batch, decompressedBytesMax)
+  if (recordCount > bytes.length / recordBytesMin) return undefined // malformed: decodeRecords says how
+  const cursor = new Cursor(bytes, batch.baseOffset)
+  const appendTime = (batch.attributes & logAppendTimeBit) !== 0
+  const starts = new Uint32Array(recordCount)
+  const ends = new Uint32Array(recordCount)
+  const timestampsMs = new Float64Array(recordCount)
+  for (let index = 0; index < recordCount; index++) {
+    const end = cursor.begin()
+    const timestampDelta = cursor.varlong()
+    if (cursor.varint() !== index) cursor.fail('the offsets have a hole')
+    cursor.skip(cursor.varint())
+    const length = cursor.varint()
+    starts[index] = cursor.at
+    cursor.skip(length)
+    ends[index] = cursor.at
+    if (length <= 0 || cursor.varint() !== 0) return undefined
+    cursor.end(end)
+    timestampsMs[index] = appendTime ? batch.maxTimestampMs : baseTimestampMs + timestampDelta
+  }
+  cursor.endAll()
+  return { bytes, starts, ends, timestampsMs }
 }
 
 function recordBytes(batch: RecordBatch, bytesMax: number): Buffer {
@@ -284,6 +321,24 @@ class Cursor {
     return this.bytes[this.at++] ?? this.fail('it ends inside a record')
   }
 
+  /** Reads the length and the attributes (none are defined) of a record, and gives where it ends. */
+  begin(): number {
+    const length = this.varint()
+    const end = this.at + length
+    if (length < 0 || end > this.bytes.length) this.fail('a record is longer than its batch')
+    this.at++
+    return end
+  }
+
+  end(expected: number): void {
+    if (this.at !== expected) this.fail('a record has another length than it says')
+  }
+
+  /** After the last record. */
+  endAll(): void {
+    if (this.at !== this.bytes.length) this.fail('bytes follow the last record')
+  }
+
   /** Zigzag varint of at most 32 bits. */
   varint(): number {
     let byte = this.byte()
@@ -314,11 +369,17 @@ class Cursor {
   }
 
   take(length: number): Buffer {
-    const end = this.at + length
-    if (length < 0 || end > this.bytes.length) this.fail('a field is longer than its batch')
-    const bytes = this.bytes.subarray(this.at, end)
-    this.at = end
-    return bytes
+    const start = this.at
+    if (length < 0) this.fail('a field has a negative length')
+    this.skip(length)
+    return this.bytes.subarray(start, this.at)
+  }
+
+  /** Goes over a field; -1 is one that is null. */
+  skip(length: number): void {
+    if (length < -1 || this.at + length > this.bytes.length)
+      this.fail('a field is longer than its batch')
+    if (length > 0) this.at += length
   }
 
   headers(): readonly RecordHeader[] {

@@ -10,14 +10,20 @@ export interface PlacedRecord {
   readonly unreadable?: string
 }
 
-/** What the offsets from `from` to `to` hold. */
-export interface RecordChunk {
+/** What the offsets from `from` to `to` hold. `Packed` is what stands for several records. */
+export interface RecordChunk<Packed = never> {
   readonly from: number
   readonly to: number
-  readonly records: readonly PlacedRecord[]
+  readonly records: readonly (PlacedRecord | Packed)[]
   /** Decompressed size, about. */
   readonly bytes: number
 }
+
+/** Takes the records of a whole batch together, where it can: undefined for one whose records are to come one by one. `bytes` is their size. */
+export type Pack<Packed> = (
+  partition: number,
+  batch: RecordBatch,
+) => { readonly packed: readonly Packed[]; readonly bytes: number } | undefined
 
 /** How the reason begins for which records are set aside whose batch can't be read. */
 export const malformedReason = 'record batch malformed'
@@ -33,7 +39,7 @@ const placeBytes = 100
  * The records of a partition's batches with offsets from `from` up to `end`, in chunks of about `bytesMax` decompressed bytes, at least one batch each: what is small on the disk may be large in memory.
  * The last chunk reaches to `nextOffset`, or `end`. A batch whose records can't be read (its CRC is right: a client wrote it so) gives each of its offsets with the reason.
  */
-export function* recordChunks(
+export function* recordChunks<Packed = never>(
   partition: number,
   {
     batches,
@@ -42,15 +48,16 @@ export function* recordChunks(
   from: number,
   end: number,
   bytesMax: number,
-): Generator<RecordChunk> {
+  pack: Pack<Packed> = () => undefined,
+): Generator<RecordChunk<Packed>> {
   const last = Math.min(nextOffset, end)
   let start = from
-  let records: PlacedRecord[] = []
+  let records: (PlacedRecord | Packed)[] = []
   let bytes = 0
   for (const batch of batches) {
     const first = Math.max(batch.baseOffset, from)
-    for (const piece of piecesOf(batch, first, Math.min(batch.nextOffset, last))) {
-      for (const record of piece.records) records.push(place(partition, record, piece.unreadable))
+    for (const piece of piecesOf(partition, batch, first, Math.min(batch.nextOffset, last), pack)) {
+      for (const record of piece.records) records.push(record)
       bytes += piece.bytes
       if (bytes < bytesMax && !piece.isPart) continue
       yield { from: start, to: piece.to, records, bytes }
@@ -66,10 +73,13 @@ export function* recordChunks(
 const timestampMinMs = -62_135_596_800_000
 const timestampMaxMs = Date.UTC(9999, 11, 31, 23, 59, 59, 999)
 
+/** Whether a table can have the record time. */
+export const isTimeInRange = (timestampMs: number) =>
+  timestampMs >= timestampMinMs && timestampMs <= timestampMaxMs
+
 function place(partition: number, record: LogRecord, unreadable: string | undefined): PlacedRecord {
   const { timestampMs } = record
-  const isInRange = timestampMs >= timestampMinMs && timestampMs <= timestampMaxMs
-  if (isInRange)
+  if (isTimeInRange(timestampMs))
     return unreadable === undefined ? { partition, record } : { partition, record, unreadable }
   const clampedMs = Math.min(Math.max(timestampMs, timestampMinMs), timestampMaxMs)
   return {
@@ -79,28 +89,25 @@ function place(partition: number, record: LogRecord, unreadable: string | undefi
   }
 }
 
-interface Piece {
-  readonly records: readonly LogRecord[]
-  /** Why they can't be read. */
-  readonly unreadable?: string
+interface Piece<Packed> {
+  readonly records: readonly (PlacedRecord | Packed)[]
   readonly to: number
   readonly bytes: number
   /** Whether the batch goes on after it. */
   readonly isPart: boolean
 }
 
-function* piecesOf(batch: RecordBatch, from: number, to: number): Generator<Piece> {
+function* piecesOf<Packed>(
+  partition: number,
+  batch: RecordBatch,
+  from: number,
+  to: number,
+  pack: Pack<Packed>,
+): Generator<Piece<Packed>> {
   if (from >= to) return
   let reason: string
   try {
-    const records = decodeRecords(batch)
-    const isWhole = from === batch.baseOffset && to === batch.nextOffset
-    yield {
-      records: isWhole ? records : records.slice(from - batch.baseOffset, to - batch.baseOffset),
-      to,
-      bytes: Math.max(batch.bytes.length, bytesOf(records)),
-      isPart: false,
-    }
+    yield readablePiece(partition, batch, from, to, pack)
     return
   } catch (error) {
     if (!(error instanceof QuestlogError)) throw error
@@ -108,31 +115,51 @@ function* piecesOf(batch: RecordBatch, from: number, to: number): Generator<Piec
   }
   for (let at = from; at < to; at += malformedRecordsMax) {
     const until = Math.min(at + malformedRecordsMax, to)
-    yield unreadablePiece(batch, reason, at, until, until < to)
+    yield unreadablePiece(partition, batch, reason, at, until, until < to)
+  }
+}
+
+/** Throws what `decodeRecords` throws. */
+function readablePiece<Packed>(
+  partition: number,
+  batch: RecordBatch,
+  from: number,
+  to: number,
+  pack: Pack<Packed>,
+): Piece<Packed> {
+  const isWhole = from === batch.baseOffset && to === batch.nextOffset
+  const together = isWhole ? pack(partition, batch) : undefined
+  if (together !== undefined) {
+    const { packed, bytes } = together
+    return { records: packed, to, bytes: Math.max(batch.bytes.length, bytes), isPart: false }
+  }
+  const decoded = decodeRecords(batch)
+  const wanted = isWhole ? decoded : decoded.slice(from - batch.baseOffset, to - batch.baseOffset)
+  return {
+    records: wanted.map((record) => place(partition, record, undefined)),
+    to,
+    bytes: Math.max(batch.bytes.length, bytesOf(decoded)),
+    isPart: false,
   }
 }
 
 function unreadablePiece(
+  partition: number,
   { baseOffset, bytes, maxTimestampMs: timestampMs }: RecordBatch,
   reason: string,
   from: number,
   to: number,
   isPart: boolean,
-): Piece {
+): Piece<never> {
   const raw = bytes.subarray(0, malformedBytesMax)
   const records = Array.from({ length: to - from }, (_, index) => {
     const offset = from + index
-    return {
-      key: null,
-      value: offset === baseOffset ? raw : null,
-      headers: [],
-      offset,
-      timestampMs,
-    }
+    const value = offset === baseOffset ? raw : null
+    const record = { key: null, value, headers: [], offset, timestampMs }
+    return place(partition, record, `${malformedReason}: ${reason}`)
   })
   return {
     records,
-    unreadable: `${malformedReason}: ${reason}`,
     to,
     bytes: (from === baseOffset ? raw.length : 0) + records.length * placeBytes,
     isPart,

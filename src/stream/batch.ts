@@ -1,8 +1,8 @@
-import type { PlacedRecord } from '../log/record-chunks.ts'
 import type { TopicConversion } from './conversion.ts'
 import type { FreshRows } from './fresh-rows.ts'
 import type { SharedRows } from './shared-rows.ts'
 import type { OffsetRange, TopicLedger } from './ledger.ts'
+import type { Staged } from './record-runs.ts'
 import type { SetAsideOffsets } from './set-aside-offsets.ts'
 import type { StreamTable } from './stream-table.ts'
 
@@ -22,7 +22,7 @@ export interface MicroBatch {
   readonly deadLetters: FreshRows
   /** Records below were set aside already. */
   readonly setAside: SetAsideOffsets
-  readonly records: readonly PlacedRecord[]
+  readonly records: readonly Staged[]
   /** The offsets that the batch covers, by partition, gaps included. */
   readonly ranges: ReadonlyMap<number, OffsetRange>
   /** Size of the records, decompressed. */

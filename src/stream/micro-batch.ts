@@ -5,6 +5,7 @@ import { classify, isPlain, questionsOf, type Tally } from './classification.ts'
 import { misfitRows, undeclaredRows, type SetAside } from './dead-letters.ts'
 import { freshSchema, type TimeSpan } from './fresh-rows.ts'
 import { noCounts } from './ledger.ts'
+import { countRecords, isRun } from './record-runs.ts'
 import type { SharedRows } from './shared-rows.ts'
 import type { Staging } from './staging.ts'
 import { fromNext, inRanges } from './stream-table.ts'
@@ -80,7 +81,7 @@ async function insertWhole(staging: Staging, shared: SharedRows, batch: MicroBat
   const marks = names('t', words)
   const clean = marks.map((name) => `CASE WHEN ${hasAny('a', words)} THEN 0 ELSE ${name} END`)
   const select = `SELECT ${shared.items(clean)} FROM (${staging.judged}) AS parsed`
-  const isOwn = batch.records.length >= shared.limits.ownGenerationRows
+  const isOwn = countRecords(batch.records) >= shared.limits.ownGenerationRows
   const added = isOwn
     ? await shared.add(staging.connection, select)
     : await shared.room(staging.connection)
@@ -106,7 +107,7 @@ function tallyOf(
     if (indexes.length === 0) return undefined
     for (const index of indexes) taken[index] = (taken[index] ?? 0) + Number(row['n'] ?? 1)
   }
-  const records = batch.records.length
+  const records = countRecords(batch.records)
   return {
     tables: new Map(
       batch.tables.map((table, index) => [table, { taken: taken[index] ?? 0, misfits: 0 }]),
@@ -186,7 +187,7 @@ function settle(
   refused: readonly SetAside[],
   refusedAside: number,
 ): void {
-  const perRecord = batch.records.length === 0 ? 0 : batch.bytes / batch.records.length
+  const perRecord = batch.bytes / Math.max(1, countRecords(batch.records))
   const times = timesOf(batch)
   let setAside = refusedAside + tally.undeclared
   for (const [table, { taken, misfits }] of tally.tables) {
@@ -210,8 +211,8 @@ function settle(
 
 function timesOf({ records }: MicroBatch): TimeSpan {
   let [fromMs, toMs] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]
-  for (const { record } of records) {
-    const timeMs = record.timestampMs
+  for (const staged of records) {
+    const timeMs = isRun(staged) ? staged.timestampMs : staged.record.timestampMs
     if (timeMs < fromMs) fromMs = timeMs
     if (timeMs > toMs) toMs = timeMs
   }

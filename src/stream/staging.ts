@@ -7,6 +7,7 @@ import {
   INTEGER,
   VARCHAR,
   type DuckDBPreparedStatement,
+  type DuckDBValue,
   type Json,
 } from '@duckdb/node-api'
 import { cellText, queryRows, rowsOf, type DuckDBConnection } from '../core/duckdb.ts'
@@ -14,12 +15,14 @@ import type { PlacedRecord } from '../log/record-chunks.ts'
 import type { LogRecord } from '../log/record.ts'
 import type { TopicConversion } from './conversion.ts'
 import type { SetAside } from './dead-letters.ts'
+import { nestsDeeper } from './nesting.ts'
+import { countRecords, isRun, recordsOf, runSeparator, type Staged } from './record-runs.ts'
 
 /** Rows of a DuckDB vector: the most that a data chunk holds. */
 const chunkRows = 2048
 
 /** Up to so many rows planning a statement costs more than running it: then statements are prepared, and kept as long as the tables are. */
-const smallRows = 2_048
+export const smallRows = 2_048
 /** The temporary tables are used again for so many batches and rows: what is deleted in them is freed only with them. */
 const batchesMax = 100
 const rowsMax = 20_000
@@ -39,6 +42,7 @@ export class Staging {
   wholeBatchesOff = 0
   #optimizes = true
   #isSmall = false
+  #hasRuns = false
   /** Whether `parsed` holds the records of an earlier batch. */
   #isParsed = false
   #batches = batchesMax
@@ -62,26 +66,28 @@ export class Staging {
    * Puts records into `parsed`, in place of what it held. Records that are no UTF-8 text within the depth limit come back instead, with the
    * reason. Where f0 is NULL, the JSON could not be read: see `mend`.
    */
-  async stage(records: readonly PlacedRecord[], jsonDepthMax: number): Promise<SetAside[]> {
+  async stage(records: readonly Staged[], jsonDepthMax: number): Promise<SetAside[]> {
     const refused = await this.put(records, jsonDepthMax)
     await this.parse()
     return refused
   }
 
   /** The first half of `stage`: the records are in `staged`, and `judged` selects from them what `parsed` would hold. */
-  async put(records: readonly PlacedRecord[], jsonDepthMax: number): Promise<SetAside[]> {
+  async put(records: readonly Staged[], jsonDepthMax: number): Promise<SetAside[]> {
     const refused: SetAside[] = []
     const readable = records.filter((placed) => {
+      if (isRun(placed)) return true
       const reason = placed.unreadable ?? unreadable(placed.record.value, jsonDepthMax)
       if (reason !== undefined) refused.push({ ...placed, table: null, path: null, reason })
       return reason === undefined
     })
-    this.#isSmall = readable.length <= smallRows
+    this.#hasRuns = readable.some(isRun)
+    this.#isSmall = !this.#hasRuns && readable.length <= smallRows
     await this.#optimize(!this.#isSmall)
     await this.#empty()
     this.#batches++
-    this.#rows += readable.length
-    await appendRows(this.#connection, readable)
+    this.#rows += countRecords(readable)
+    await appendRows(this.#connection, readable, this.#isSmall)
     return refused
   }
 
@@ -96,7 +102,12 @@ export class Staging {
 
   /** A SELECT of the columns of `parsed` from what is staged. */
   get judged(): string {
-    return this.#conversion.parse(`SELECT ${stagedItems} FROM staged`)
+    return this.#conversion.parse(this.#source)
+  }
+
+  /** A SELECT of what the parser needs of each record. */
+  get #source(): string {
+    return this.#hasRuns ? recordsOfRuns : records
   }
 
   /** Runs a statement over `parsed`. */
@@ -125,7 +136,7 @@ export class Staging {
    * DuckDB's JSON reader refuses what JavaScript's accepts (a lone surrogate), and both refuse what is not JSON. The first is parsed from a
    * well-formed copy, while `raw` stays as it was sent; the second comes back, to be set aside, and leaves `parsed`.
    */
-  async mend(records: readonly PlacedRecord[]): Promise<SetAside[]> {
+  async mend(records: readonly Staged[]): Promise<SetAside[]> {
     const unparsed = await this.#unparsed(records)
     if (unparsed.length === 0) return []
     const copies = unparsed.map((placed) => ({
@@ -144,7 +155,7 @@ export class Staging {
       appender.endRow()
     }
     appender.closeSync()
-    const source = `SELECT ${stagedItems}, mended.json FROM staged JOIN mended ON mended._log_partition = staged._log_partition AND mended._offset = staged._offset`
+    const source = `SELECT source.*, mended.json FROM (${this.#source}) AS source JOIN mended ON mended._log_partition = source._log_partition AND mended._offset = source._offset`
     await this.#connection.run('DELETE FROM parsed WHERE f0 IS NULL')
     await this.#connection.run(
       `INSERT INTO parsed SELECT * EXCLUDE (json) FROM (${this.#conversion.parse(source, 'parsed.json')})`,
@@ -174,7 +185,7 @@ export class Staging {
     }
     this.#forget()
     await this.#connection.run(
-      'CREATE OR REPLACE TEMP TABLE staged (_log_partition INTEGER, _offset DOUBLE, _ms DOUBLE, raw BLOB, id VARCHAR)',
+      `CREATE OR REPLACE TEMP TABLE staged (${this.#isSmall ? stagedColumns : `${stagedColumns}, n INTEGER`})`,
     )
     // A large batch makes it anew with its rows.
     if (this.#isSmall)
@@ -199,9 +210,12 @@ export class Staging {
   }
 
   /** Those of the records whose JSON could not be read. */
-  async #unparsed(records: readonly PlacedRecord[]): Promise<PlacedRecord[]> {
+  async #unparsed(records: readonly Staged[]): Promise<PlacedRecord[]> {
     const places = await this.#places('f0 IS NULL')
-    return records.filter((placed) => places.has(placeText(placed)))
+    if (places.size === 0) return []
+    return records
+      .flatMap((each) => (isRun(each) ? recordsOf(each) : [each]))
+      .filter((placed) => places.has(placeText(placed)))
   }
 
   /** Those of the records that were not left out. */
@@ -229,36 +243,46 @@ export class Staging {
   }
 }
 
-/** Numbers come as doubles, which hold every offset and time and are cheap to write; the bytes are known to be UTF-8. */
-const stagedItems =
-  'staged._log_partition, CAST(staged._offset AS BIGINT) AS _offset, CAST(staged._ms AS BIGINT) AS _ms, decode(staged.raw) AS raw, staged.id'
+const stagedColumns = '_log_partition INTEGER, _offset DOUBLE, _ms DOUBLE, raw BLOB, id VARCHAR'
+const stagedTypes = [INTEGER, DOUBLE, DOUBLE, BLOB, VARCHAR]
+
+/** What the parser needs of a record. Numbers come as doubles, which hold every offset and time and are cheap to write; the bytes are known to be UTF-8. */
+const parserInput = (offset: string, raw: string) =>
+  `_log_partition, CAST(${offset} AS BIGINT) AS _offset, CAST(_ms AS BIGINT) AS _ms, ${raw} AS raw, id`
+const records = `SELECT ${parserInput('_offset', 'decode(raw)')} FROM staged`
+/** Of a large batch, where a row has `n` records in it. One that is alone is not split: it may hold the separator. */
+const recordsOfRuns = `SELECT ${parserInput('_offset + i', 'raw')} FROM (SELECT * EXCLUDE (raw), unnest(range(n)) AS i, unnest(CASE WHEN n = 1 THEN [decode(raw)] ELSE string_split(decode(raw), chr(${runSeparator})) END) AS raw FROM staged)`
 
 const placeText = ({ partition, record }: PlacedRecord) => `${partition}/${record.offset}`
 
+/** With `n` behind the other columns unless the batch is small. */
 async function appendRows(
   connection: DuckDBConnection,
-  records: readonly PlacedRecord[],
+  rows: readonly Staged[],
+  isSmall: boolean,
 ): Promise<void> {
   const appender = await connection.createAppender('staged', 'main', 'temp')
-  for (let start = 0; start < records.length; start += chunkRows) {
-    const rows = Math.min(chunkRows, records.length - start)
-    const chunk = DuckDBDataChunk.create([INTEGER, DOUBLE, DOUBLE, BLOB, VARCHAR], rows)
-    const vectors = [0, 1, 2, 3, 4].map((index) => chunk.getColumnVector(index))
-    const [partitions, offsets, times, values, ids] = vectors
-    for (let row = 0; row < rows; row++) {
-      const placed = records[start + row]
-      if (placed === undefined) break
-      const { partition, record } = placed
-      partitions?.setItem(row, partition)
-      offsets?.setItem(row, record.offset)
-      times?.setItem(row, record.timestampMs)
-      values?.setItem(row, new DuckDBBlobValue(record.value ?? noBytes))
-      ids?.setItem(row, clientEventId(record))
-    }
+  const types = isSmall ? stagedTypes : [...stagedTypes, INTEGER]
+  for (let start = 0; start < rows.length; start += chunkRows) {
+    const part = rows.slice(start, start + chunkRows)
+    const chunk = DuckDBDataChunk.create(types, part.length)
+    const vectors = types.map((_, index) => chunk.getColumnVector(index))
+    for (const [row, staged] of part.entries())
+      for (const [column, value] of valuesOf(staged).entries()) vectors[column]?.setItem(row, value)
     for (const vector of vectors) vector.flush()
     appender.appendDataChunk(chunk)
   }
   appender.closeSync()
+}
+
+function valuesOf(staged: Staged): DuckDBValue[] {
+  if (isRun(staged)) {
+    const { partition, firstOffset, timestampMs, values, count } = staged
+    return [partition, firstOffset, timestampMs, new DuckDBBlobValue(values), null, count]
+  }
+  const { partition, record } = staged
+  const raw = new DuckDBBlobValue(record.value ?? noBytes)
+  return [partition, record.offset, record.timestampMs, raw, clientEventId(record), 1]
 }
 
 const noBytes = new Uint8Array()
@@ -285,37 +309,6 @@ function unreadable(value: Uint8Array | null, jsonDepthMax: number): string | un
   if (!isUtf8(value)) return 'not valid UTF-8'
   if (nestsDeeper(value, jsonDepthMax)) return `${nestedReason}${jsonDepthMax} levels`
   return undefined
-}
-
-const openBrace = 0x7b
-const openBracket = 0x5b
-
-/** Whether JSON bytes nest deeper than `depthMax`. Counts the openers first, which is native and settles nearly every event. */
-function nestsDeeper(bytes: Uint8Array, depthMax: number): boolean {
-  let openers = 0
-  for (const opener of [openBrace, openBracket]) {
-    for (let at = bytes.indexOf(opener); at !== -1; at = bytes.indexOf(opener, at + 1)) {
-      openers++
-      if (openers > depthMax) return measureDepth(bytes, depthMax) > depthMax
-    }
-  }
-  return false
-}
-
-function measureDepth(bytes: Uint8Array, enough: number): number {
-  let depth = 0
-  let deepest = 0
-  let inText = false
-  for (let at = 0; at < bytes.length && deepest <= enough; at++) {
-    const byte = bytes[at]
-    if (inText) {
-      if (byte === 0x5c) at++
-      else if (byte === 0x22) inText = false
-    } else if (byte === 0x22) inText = true
-    else if (byte === openBrace || byte === openBracket) deepest = Math.max(deepest, ++depth)
-    else if (byte === 0x7d || byte === 0x5d) depth--
-  }
-  return deepest
 }
 
 function textOf(value: Uint8Array | null): string | null {

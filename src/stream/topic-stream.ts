@@ -2,15 +2,16 @@ import type { DuckDBConnection } from '../core/duckdb.ts'
 import { QuestlogError } from '../core/errors.ts'
 import type { Exclusive } from '../core/exclusive.ts'
 import type { Settings } from '../core/settings.ts'
-import { recordChunks, type PlacedRecord } from '../log/record-chunks.ts'
+import { recordChunks, type Pack } from '../log/record-chunks.ts'
 import type { LogReader } from '../log/reader.ts'
 import type { PartitionWatermark, Topic, Watermark } from '../log/record.ts'
 import type { TopicConversion } from './conversion.ts'
 import type { FreshRows } from './fresh-rows.ts'
 import type { OffsetRange, TopicLedger } from './ledger.ts'
 import { processMicroBatch } from './micro-batch.ts'
+import { packRuns, type RecordRun, type Staged } from './record-runs.ts'
 import type { SetAsideOffsets } from './set-aside-offsets.ts'
-import { Staging } from './staging.ts'
+import { smallRows, Staging } from './staging.ts'
 import type { StreamTable } from './stream-table.ts'
 
 /** What a topic's stream shares with the others. */
@@ -29,7 +30,7 @@ const busyBytes = 128 * 1024
 const backfillBytesMax = 1024 * 1024
 
 interface Chunk {
-  readonly records: PlacedRecord[]
+  readonly records: Staged[]
   readonly ranges: Map<number, OffsetRange>
   bytes: number
 }
@@ -46,6 +47,7 @@ export class TopicStream {
   readonly ledger: TopicLedger
   readonly setAside: SetAsideOffsets
   readonly #staging: Staging
+  readonly #pack: Pack<RecordRun>
   #isBusy = false
   readonly #context: TopicContext
   /** First offsets of the log as they were last seen. */
@@ -67,6 +69,7 @@ export class TopicStream {
     this.ledger = parts.ledger
     this.setAside = parts.setAside
     this.#staging = new Staging(parts.connection, parts.conversion)
+    this.#pack = packRuns(parts.context.settings.jsonDepthMax)
     this.#context = parts.context
   }
 
@@ -243,7 +246,9 @@ export class TopicStream {
       )
       // What is left of them is read by the next step.
       const bytesLeft = bytesMax - chunk.bytes
-      const [first] = recordChunks(partition, read, start, end(partition), bytesLeft)
+      const records = read.batches.reduce((sum, batch) => sum + batch.recordCount, 0)
+      const pack = records > smallRows ? this.#pack : undefined
+      const [first] = recordChunks(partition, read, start, end(partition), bytesLeft, pack)
       if (first === undefined) continue
       for (const record of first.records) chunk.records.push(record)
       chunk.ranges.set(partition, { from: first.from, to: first.to })

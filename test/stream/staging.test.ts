@@ -6,7 +6,10 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
 import { openDuckdb } from '../../src/core/duckdb.ts'
 import { convertTopic } from '../../src/stream/conversion.ts'
-import type { PlacedRecord } from '../../src/log/record-chunks.ts'
+import { encodeBatch } from '../../src/log/record-batch.ts'
+import { recordChunks, type PlacedRecord } from '../../src/log/record-chunks.ts'
+import type { NewRecord } from '../../src/log/record.ts'
+import { packRuns, type RecordRun } from '../../src/stream/record-runs.ts'
 import { Staging } from '../../src/stream/staging.ts'
 import { define } from './world.ts'
 
@@ -124,4 +127,46 @@ test('what prepared statements say of a batch, whatever came before it, is what 
     }),
     { numRuns: 5 },
   )
+})
+
+test('what is staged in runs is what is staged record by record, in its order, also where it is no JSON', async () => {
+  const values = Array.from({ length: 3_000 }, (_, index) =>
+    index % 997 === 5
+      ? 'not json'
+      : JSON.stringify({
+          event_type: 'purchase_sword',
+          damage: index,
+          color: index % 701 === 3 ? '\ud800' : 'r\u00e9d',
+        }),
+  )
+  const from = 50
+  const batch = encodeBatch(from, [
+    { timestampMs: 1_000, records: values.slice(0, 1_400).map(asRecord) },
+    { timestampMs: 2_000, records: values.slice(1_400).map(asRecord) },
+  ])
+  const slice = { batches: [batch], nextOffset: batch.nextOffset }
+  const [single] = recordChunks(3, slice, from, slice.nextOffset, 1e9)
+  const [packed] = recordChunks<RecordRun>(3, slice, from, slice.nextOffset, 1e9, packRuns(64))
+  expect(packed?.records).toHaveLength(2)
+  const results = []
+  for (const records of [single?.records ?? [], packed?.records ?? []]) {
+    const staging = new Staging(await instance.connect(), conversion)
+    expect(await staging.stage(records, 64)).toEqual([])
+    const refused = (await staging.mend(records)).map(({ record, reason }) => [
+      record.offset,
+      Buffer.from(record.value ?? []).toString(),
+      reason,
+    ])
+    results.push({ refused, rows: await staging.query('SELECT * FROM parsed') })
+    staging.close()
+  }
+  expect(results[1]).toEqual(results[0])
+  expect(results[1]?.refused).toHaveLength(4)
+  expect(results[1]?.rows).toHaveLength(2_996)
+})
+
+const asRecord = (value: string): NewRecord => ({
+  key: null,
+  value: Buffer.from(value),
+  headers: [],
 })
