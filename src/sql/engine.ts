@@ -16,7 +16,7 @@ import {
 } from './catalog.ts'
 import { ConnectionPool, type SqlConnection } from './connections.ts'
 import { explainFailure, readFailure, type VisibleNames } from './duckdb-error.ts'
-import { beginReading, cancelled, execute, RehearsalError, type RowsEvent } from './execute.ts'
+import { cancelled, execute, PrefixedError, type RowsEvent } from './execute.ts'
 import { copyRows } from './copy-rows.ts'
 import { Gate } from './gate.ts'
 import { splitStatements } from './lexer.ts'
@@ -316,22 +316,19 @@ class DuckdbEngine implements SqlEngine {
     const waitedMs = times.queuedMs + (clock.monotonicMs() - waitStartMs)
     let rows = 0
     const lease = source.lease()
-    let isOpen = false
+    let mayBeOpen = true
     try {
-      await duckdb.run(beginReading)
-      isOpen = true
       for await (const event of execute(plan, { duckdb, signal, clock, namespace, views })) {
         if (event.kind === 'rows') rows += event.chunk.rowCount
         yield event
       }
-      isOpen = false
-      await duckdb.run('COMMIT')
+      mayBeOpen = false
     } catch (error) {
-      if (isOpen) await rollback(connection)
-      isOpen = false
+      await rollback(connection)
+      mayBeOpen = false
       throw await this.#explain(error, plan, connection)
     } finally {
-      if (isOpen) await rollback(connection)
+      if (mayBeOpen) await rollback(connection)
       lease.release()
       giveTurn()
     }
@@ -365,11 +362,11 @@ class DuckdbEngine implements SqlEngine {
 
   /** DuckDB's error in the words of the user's own statement and tables. */
   async #explain(error: unknown, plan: Plan, connection: SqlConnection): Promise<unknown> {
-    const rehearsed = error instanceof RehearsalError ? error.prefixBytes : 0
-    const cause = error instanceof RehearsalError ? error.cause : error
+    const prefixBytes = error instanceof PrefixedError ? error.prefixBytes : 0
+    const cause = error instanceof PrefixedError ? error.cause : error
     const failure = readFailure(cause)
     if (failure === undefined || plan.kind === 'show') return cause
-    const position = failure.position === undefined ? undefined : failure.position - rehearsed
+    const position = failure.position === undefined ? undefined : failure.position - prefixBytes
     let names: VisibleNames = { tables: [], columns: [] }
     try {
       names = await readVisibleNames(connection.duckdb, this.#options.namespace, plan.named)

@@ -1,6 +1,7 @@
 import {
   ResultReturnType,
   type DuckDBDataChunk,
+  type DuckDBMaterializedResult,
   type DuckDBResult,
   type DuckDBType,
 } from '@duckdb/node-api'
@@ -8,6 +9,7 @@ import type { Clock } from '../core/clock.ts'
 import type { DuckDBConnection } from '../core/duckdb.ts'
 import { asQuestlogError, QuestlogError } from '../core/errors.ts'
 import { quoteName, quoteText } from '../plan/columns.ts'
+import { readAtOnce, type AtOnce } from './at-once.ts'
 import type { Views } from './catalog.ts'
 import { resultNames } from './naming.ts'
 import { SqlError } from './sql-error.ts'
@@ -34,7 +36,7 @@ export type RowsEvent =
       readonly chunk: DuckDBDataChunk
     }
 
-/** A connection in a read transaction, and what may stop it. */
+/** A connection without a transaction, and what may stop it. */
 export interface Execution {
   readonly duckdb: DuckDBConnection
   readonly signal: AbortSignal
@@ -43,26 +45,34 @@ export interface Execution {
   readonly views: Views
 }
 
-/** Runs a planned statement and hands its rows on chunk by chunk; the next chunk is made when it is asked for. */
+/**
+ * Runs a planned statement in a read transaction of its own and hands its rows on chunk by chunk; what is not in memory yet is made when it is asked for. After a
+ * failure, or when the caller has stopped asking, the transaction may be open.
+ */
 export async function* execute(plan: Plan, execution: Execution): AsyncGenerator<RowsEvent> {
   switch (plan.kind) {
     case 'show':
-      return yield* streamRows(plan.sql, execution, () => [{ name: plan.header, index: 0 }])
+      return yield* inMemory(plan.sql, execution, () => [{ name: plan.header, index: 0 }])
     case 'explain':
-      return yield* streamRows(plan.source.sql, execution, () => [{ name: 'Query Plan', index: 1 }])
+      return yield* inMemory(plan.source.sql, execution, () => [{ name: 'Query Plan', index: 1 }])
     case 'describe': {
       const sql = await describeSql(plan.source.sql, plan.tree, execution)
       const header = ['Column', 'Type', 'Comment']
-      return yield* streamRows(sql, execution, () => header.map((name, index) => ({ name, index })))
+      return yield* inMemory(sql, execution, () => header.map((name, index) => ({ name, index })))
     }
     case 'select': {
       const counted = countedTable(plan.tree, execution)
-      if (counted === undefined)
-        return yield* streamRows(plan.source.sql, execution, (names) =>
-          resultNames(plan.tree, names).map((name, index) => ({ name, index })),
-        )
-      const sql = `SELECT n FROM "_counts".${quoteName(counted.table)}`
-      return yield* streamRows(sql, execution, () => [{ name: counted.name, index: 0 }])
+      if (counted !== undefined) {
+        const sql = `SELECT n FROM "_counts".${quoteName(counted.table)}`
+        return yield* inMemory(sql, execution, () => [{ name: counted.name, index: 0 }])
+      }
+      const choose: Choose = (names) =>
+        resultNames(plan.tree, names).map((name, index) => ({ name, index }))
+      const atOnce = readAtOnce(plan)
+      const result = atOnce && (await runAtOnce(atOnce, execution))
+      return yield* result === undefined
+        ? streamRows(plan.source.sql, execution, choose)
+        : handOn(result, choose)
     }
   }
 }
@@ -136,6 +146,49 @@ type Choose = (
   duckdbNames: readonly string[],
 ) => readonly { readonly name: string; readonly index: number }[]
 
+/** Of a statement whose rows are few. */
+async function* inMemory(
+  sql: string,
+  execution: Execution,
+  choose: Choose,
+): AsyncGenerator<RowsEvent> {
+  const result = await runAtOnce({ sql, rowsMax: Number.POSITIVE_INFINITY }, execution)
+  if (result !== undefined) yield* handOn(result, choose)
+}
+
+/** Opens the transaction of a statement. DuckDB refuses to write in it, whatever the statement turns out to be. */
+const beginReading = 'BEGIN TRANSACTION READ ONLY'
+const behindBegin = `${beginReading};\n`
+
+/** All rows of a statement, planned once and read with its transaction in one go. Undefined when there are too many. */
+async function runAtOnce(
+  { sql, rowsMax }: AtOnce,
+  { duckdb, clock, signal }: Execution,
+): Promise<DuckDBMaterializedResult | undefined> {
+  // Of several statements DuckDB gives the result of the first that has rows.
+  const script = `${behindBegin}${sql}\n;COMMIT`
+  const result = await interruptible(duckdb, clock, signal, () =>
+    duckdb.run(script).catch((error: unknown) => {
+      throw new PrefixedError(error, behindBegin.length)
+    }),
+  )
+  return result.rowCount > rowsMax ? undefined : result
+}
+
+function* handOn(result: DuckDBMaterializedResult, choose: Choose): Generator<RowsEvent> {
+  const columns = columnsOf(result, choose)
+  yield { kind: 'columns', columns }
+  for (let index = 0; index < result.chunkCount; index++)
+    yield { kind: 'rows', columns, chunk: result.getChunk(index) }
+}
+
+function columnsOf(result: DuckDBResult, choose: Choose): readonly SqlColumn[] {
+  return choose(result.columnNames()).map(({ name, index }) => {
+    const duckdbType = result.columnType(index)
+    return { name, type: trinoTypeName(duckdbType), duckdbType, index }
+  })
+}
+
 async function* streamRows(
   sql: string,
   execution: Execution,
@@ -143,13 +196,11 @@ async function* streamRows(
 ): AsyncGenerator<RowsEvent> {
   const { duckdb, clock, signal } = execution
   const guard = <T>(work: () => Promise<T>) => interruptible(duckdb, clock, signal, work)
+  await guard(() => duckdb.run(beginReading))
   const prepared = await prepareOne(sql, execution)
   try {
     const result = await guard(() => prepared.stream())
-    const columns = choose(result.columnNames()).map(({ name, index }): SqlColumn => {
-      const duckdbType = result.columnType(index)
-      return { name, type: trinoTypeName(duckdbType), duckdbType, index }
-    })
+    const columns = columnsOf(result, choose)
     yield { kind: 'columns', columns }
     for (;;) {
       const chunk = await guard(() => result.fetchChunk())
@@ -160,6 +211,7 @@ async function* streamRows(
   } finally {
     prepared.destroySync()
   }
+  await duckdb.run('COMMIT')
 }
 
 /** The binding ends a stream that fails half-way like one that is complete; only the type of the result shows the difference. */
@@ -168,9 +220,6 @@ function endedWell(result: DuckDBResult): boolean {
 }
 
 const rehearsal = 'EXPLAIN ANALYZE '
-
-/** Opens the transaction of a statement. DuckDB refuses to write in it, whatever the statement turns out to be. */
-export const beginReading = 'BEGIN TRANSACTION READ ONLY'
 
 /** Runs the statement again, in a new transaction because the failure ended the first one, and without keeping its rows: this time DuckDB throws what is wrong. */
 async function reasonOfFailure(
@@ -183,7 +232,7 @@ async function reasonOfFailure(
     await guard(() => duckdb.run(beginReading))
     await guard(() => duckdb.run(rehearsal + sql))
   } catch (error) {
-    return new RehearsalError(error)
+    return new PrefixedError(error, rehearsal.length)
   }
   return new QuestlogError(
     'INTERNAL',
@@ -193,13 +242,14 @@ async function reasonOfFailure(
   )
 }
 
-/** An error whose position counts from a longer text than the statement. */
-export class RehearsalError extends Error {
-  readonly prefixBytes = rehearsal.length
+/** An error of DuckDB whose position counts from a longer text than the statement. */
+export class PrefixedError extends Error {
+  readonly prefixBytes: number
 
-  constructor(cause: unknown) {
-    super('the statement failed after its first rows', { cause })
-    this.name = 'RehearsalError'
+  constructor(cause: unknown, prefixBytes: number) {
+    super('the statement failed', { cause })
+    this.name = 'PrefixedError'
+    this.prefixBytes = prefixBytes
   }
 }
 
