@@ -1,15 +1,16 @@
 import { DuckDBTimestampTZValue } from '@duckdb/node-api'
 import { inTransaction, type DuckDBConnection } from '../core/duckdb.ts'
+import { quoteText } from '../plan/columns.ts'
 import type { MicroBatch } from './batch.ts'
 import { classify, isPlain, questionsOf, type Tally } from './classification.ts'
 import { misfitRows, undeclaredRows, type SetAside } from './dead-letters.ts'
 import { freshSchema, type TimeSpan } from './fresh-rows.ts'
 import { noCounts } from './ledger.ts'
 import { countRecords, isRun } from './record-runs.ts'
-import type { SharedRows } from './shared-rows.ts'
+import type { Generation, SharedRows } from './shared-rows.ts'
 import type { Staging } from './staging.ts'
 import { fromNext, inRanges } from './stream-table.ts'
-import { hasAny, indexesOf, names } from './verdict.ts'
+import { hasAny, indexesOf, names, type Mask } from './verdict.ts'
 
 /**
  * Converts a batch once and adds it to the fresh rows of its tables, to the dead letters and to the ledger: all in one transaction, so that
@@ -51,6 +52,13 @@ async function addWhole(staging: Staging, batch: MicroBatch): Promise<boolean> {
     staging.wholeBatchesOff = Math.max(0, staging.wholeBatchesOff - 1)
     return false
   }
+  const { open, limits } = shared
+  if (
+    staging.isSmall &&
+    open !== undefined &&
+    countRecords(batch.records) < limits.ownGenerationRows
+  )
+    return addSmall(staging, open, shared, batch)
   const { connection } = staging
   await connection.run('BEGIN TRANSACTION')
   try {
@@ -74,6 +82,38 @@ async function addWhole(staging: Staging, batch: MicroBatch): Promise<boolean> {
 
 /** So many batches are not tried as a whole after one that was none. */
 const wholeBatchesOff = 100
+
+const closerLook = 'questlog: a record needs a closer look'
+
+/** The same for a small batch, in one statement that is a transaction by itself. It fails when a record is none that tables take. */
+async function addSmall(
+  staging: Staging,
+  generation: Generation,
+  shared: SharedRows,
+  batch: MicroBatch,
+): Promise<boolean> {
+  const { words } = batch.conversion.verdict
+  const marks = names('t', words)
+  const isTaken = `${hasAny('t', words)} AND NOT ${hasAny('a', words)}`
+  const checked = marks.map(
+    (name) => `CASE WHEN ${isTaken} THEN ${name} ELSE error(${quoteText(closerLook)}) END`,
+  )
+  const select = `SELECT ${shared.items(checked)} FROM (${staging.judged}) AS parsed`
+  const insert = `INSERT INTO ${generation.relation} (${shared.columns}) ${select} RETURNING ${marks.join(', ')}`
+  const rows = await staging.query(insert).catch((error: unknown) => {
+    if (error instanceof Error && error.message.includes(closerLook)) return undefined
+    throw error
+  })
+  if (rows === undefined) {
+    staging.wholeBatchesOff = wholeBatchesOff
+    return false
+  }
+  const taken = tallyOf(batch, rows)
+  if (taken === undefined) throw new TypeError('a row is there that no table takes')
+  keep(batch, { generation, keep: () => {} }, taken, true)
+  settle(batch, taken, [], 0)
+  return true
+}
 
 /** `t0`, `t1`, … of the rows, with how many there are of each: 0 throughout for a record that needs a closer look. */
 async function insertWhole(staging: Staging, shared: SharedRows, batch: MicroBatch) {
@@ -102,10 +142,20 @@ function tallyOf(
 ): Tally | undefined {
   const { words } = batch.conversion.verdict
   const taken = batch.tables.map(() => 0)
+  const marks = names('t', words)
+  const found = new Map<string, { readonly mask: Mask; n: number }>()
   for (const row of rows) {
-    const indexes = indexesOf(names('t', words).map((name) => Number(row[name] ?? 0)))
+    const mask = marks.map((name) => Number(row[name] ?? 0))
+    const key = mask.join()
+    const known = found.get(key)
+    const n = Number(row['n'] ?? 1)
+    if (known === undefined) found.set(key, { mask, n })
+    else known.n += n
+  }
+  for (const { mask, n } of found.values()) {
+    const indexes = indexesOf(mask)
     if (indexes.length === 0) return undefined
-    for (const index of indexes) taken[index] = (taken[index] ?? 0) + Number(row['n'] ?? 1)
+    for (const index of indexes) taken[index] = (taken[index] ?? 0) + n
   }
   const records = countRecords(batch.records)
   return {

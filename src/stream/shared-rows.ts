@@ -120,11 +120,16 @@ export class SharedRows {
       await connection.run(`DROP TABLE IF EXISTS ${relation}`)
   }
 
-  /** The generation that takes the next small batch, and what keeps it when the transaction is committed. */
-  async room(connection: DuckDBConnection): Promise<{ generation: Generation; keep: () => void }> {
+  /** The generation that takes the next small batch, if there is one. */
+  get open(): Generation | undefined {
     const last = this.#generations.at(-1)
-    if (last !== undefined && last.rows < this.limits.generationRows)
-      return { generation: last, keep: () => {} }
+    return last !== undefined && last.rows < this.limits.generationRows ? last : undefined
+  }
+
+  /** The generation that takes the next small batch, made if need be, and what keeps it when the transaction is committed. */
+  async room(connection: DuckDBConnection): Promise<{ generation: Generation; keep: () => void }> {
+    const { open } = this
+    if (open !== undefined) return { generation: open, keep: () => {} }
     return this.#append(connection, await this.#createGeneration(connection))
   }
 
