@@ -3,7 +3,8 @@ import type { Duplex } from 'node:stream'
 import { QuestlogError, systemErrorCode } from '../core/errors.ts'
 import { formatError } from './answers.ts'
 import type { Connections } from './connections.ts'
-import { lingerMs, type Desk } from './exchange.ts'
+import type { Desk } from './exchange.ts'
+import { lingerMs } from './http-exchange.ts'
 
 /**
  * Handles what node:http reports as `clientError`: bytes that are not HTTP, headers over the limit, a request that takes too long, a connection that broke.

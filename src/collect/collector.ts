@@ -13,8 +13,10 @@ import type { CollectorCounters } from './collector-metrics.ts'
 import { Connections } from './connections.ts'
 import { Cors } from './cors.ts'
 import type { EventSink } from './event-sink.ts'
-import { Exchange, type Desk } from './exchange.ts'
+import type { Desk } from './exchange.ts'
+import { HttpExchange } from './http-exchange.ts'
 import { Intake } from './intake.ts'
+import { PlainConnections } from './plain-connections.ts'
 import { RequestHandler } from './request-handler.ts'
 import { buildRoutes } from './routes.ts'
 import { UnknownPaths } from './unknown-paths.ts'
@@ -58,25 +60,27 @@ export function createCollector(options: CollectorOptions): Collector {
 class HttpCollector implements Collector {
   readonly #options: CollectorOptions
   readonly #server: Server
-  readonly #connections = new Connections()
+  readonly #connections: Connections
+  readonly #plain: PlainConnections
   readonly #desk: Desk
   readonly #intake: Intake
   readonly #budget: ByteBudget
   readonly #unknownPaths: UnknownPaths
   readonly #handler: RequestHandler
-  #requests = 0
   #connectionsDropped = 0
   #closed: Promise<void> | undefined
 
   constructor(options: CollectorOptions) {
     const { settings, clock, accessLog } = options
     this.#options = options
+    this.#connections = new Connections(accessLog !== null)
     this.#desk = {
       clock,
       cors: new Cors(settings.corsOrigins),
       accessLog: accessLog === null ? null : new AccessLog(clock, accessLog),
       requestTimeoutMs: settings.requestTimeoutMs,
       closing: false,
+      requests: 0,
       inFlight: 0,
       statuses: new Map(),
     }
@@ -93,6 +97,7 @@ class HttpCollector implements Collector {
       counters: () => this.counters(),
     })
     this.#server = this.#createServer(settings)
+    this.#plain = this.#createPlain(this.#server)
   }
 
   #createServer(settings: Settings): Server {
@@ -110,13 +115,11 @@ class HttpCollector implements Collector {
     server.maxHeadersCount = 0
     const answer =
       (expectsContinue: boolean) => (request: IncomingMessage, response: ServerResponse) => {
-        this.#requests += 1
         const connection = this.#connections.get(request.socket)
         this.#handler.handle(
-          new Exchange(this.#desk, request, response, connection, expectsContinue),
+          new HttpExchange(this.#desk, request, response, connection, expectsContinue),
         )
       }
-    server.on('connection', (socket) => this.#connections.add(socket))
     server.on('drop', () => {
       this.#connectionsDropped += 1
     })
@@ -127,6 +130,23 @@ class HttpCollector implements Collector {
       answerBadRequest(error, socket, this.#connections, this.#desk),
     )
     return server
+  }
+
+  /** Connections begin as plain ones; node:http's own listener gets those that turn out to be more. */
+  #createPlain(server: Server): PlainConnections {
+    const [listener] = server.listeners('connection')
+    if (listener === undefined) throw new QuestlogError('INTERNAL', 'node:http does not listen')
+    server.removeAllListeners('connection')
+    const plain = new PlainConnections({
+      desk: this.#desk,
+      settings: this.#options.settings,
+      handler: this.#handler,
+      giveToHttp: (socket) => Reflect.apply(listener, server, [socket]),
+      onTimeout: (error, { socket }) =>
+        answerBadRequest(error, socket, this.#connections, this.#desk),
+    })
+    server.on('connection', (socket) => plain.open(this.#connections.add(socket)))
+    return plain
   }
 
   listen(host: string, port: number): Promise<number> {
@@ -167,7 +187,7 @@ class HttpCollector implements Collector {
 
   counters(): CollectorCounters {
     return {
-      requests: this.#requests,
+      requests: this.#desk.requests,
       kept: this.#intake.kept,
       refused: Object.fromEntries(this.#intake.refused),
       answers: Object.fromEntries(this.#desk.statuses),
@@ -194,7 +214,8 @@ class HttpCollector implements Collector {
       if (this.#connections.size === 0 || clock.monotonicMs() >= deadlineMs) break
       await clock.sleep(drainPollMs)
     }
-    this.#server.closeAllConnections()
+    this.#connections.destroyAll()
     await stopped
+    await this.#plain.close()
   }
 }

@@ -4,7 +4,7 @@ import type { QuestlogError } from '../core/errors.ts'
 /** What the collector knows about one open connection. */
 export interface Connection {
   readonly socket: Socket
-  /** The client's address, without the prefix of an IPv4 address on an IPv6 socket; '-' when it is gone. */
+  /** The client's address, without the prefix of an IPv4 address on an IPv6 socket; '-' when it is gone, or nobody asks. */
   readonly address: string
   /** Requests that have no answer yet. */
   pending: number
@@ -17,15 +17,28 @@ export interface Connection {
 /** The open connections of the server. */
 export class Connections {
   readonly #open = new Map<Socket, Connection>()
+  readonly #isAddressed: boolean
+  readonly #remove: (this: Socket) => void
+
+  /** `isAddressed`: whether anybody asks for addresses; the kernel is asked for each. */
+  constructor(isAddressed: boolean) {
+    this.#isAddressed = isAddressed
+    const open = this.#open
+    this.#remove = function remove() {
+      open.delete(this)
+    }
+  }
 
   get size(): number {
     return this.#open.size
   }
 
-  add(socket: Socket): void {
-    const address = (socket.remoteAddress ?? '-').replace(/^::ffff:/, '')
-    this.#open.set(socket, { socket, address, pending: 0, failBody: null, broken: false })
-    socket.once('close', () => this.#open.delete(socket))
+  add(socket: Socket): Connection {
+    const address = this.#isAddressed ? addressOf(socket) : '-'
+    const connection = { socket, address, pending: 0, failBody: null, broken: false }
+    this.#open.set(socket, connection)
+    socket.on('close', this.#remove)
+    return connection
   }
 
   get(socket: Socket): Connection | undefined {
@@ -37,4 +50,12 @@ export class Connections {
     for (const { socket, pending } of this.#open.values())
       if (pending === 0 && socket.writableLength === 0) socket.destroy()
   }
+
+  destroyAll(): void {
+    for (const socket of this.#open.keys()) socket.destroy()
+  }
+}
+
+function addressOf(socket: Socket): string {
+  return (socket.remoteAddress ?? '-').replace(/^::ffff:/, '')
 }

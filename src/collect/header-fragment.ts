@@ -2,6 +2,7 @@ import { QuestlogError } from '../core/errors.ts'
 import { decodeHeaderValue } from './fields.ts'
 import { NameSet } from './name-set.ts'
 import type { PreparedEvent } from './prepared.ts'
+import { TextCache } from './text-cache.ts'
 
 /** Secrets: they never become part of an event. */
 const secretHeaders = ['cookie', 'authorization', 'proxy-authorization', 'questlog-write-key']
@@ -106,32 +107,34 @@ function findProblem(rawHeaders: readonly string[], limits: HeaderLimits): Quest
   )
 }
 
+/** The headers of a request, as they came. */
+export interface RequestHeaders {
+  /** Name, value, name, value, … as node:http gives them. */
+  readonly rawHeaders: readonly string[]
+  /** All of them as one text: `headerKeyOf` the list. */
+  readonly headerKey: string
+}
+
+/** Two lists are the same when their keys are: no header holds a line feed. */
+export function headerKeyOf(rawHeaders: readonly string[]): string {
+  return rawHeaders.join('\n')
+}
+
 /** The fragments of one route by the exact headers. Clients repeat their headers, so nearly every look-up hits. */
 export class FragmentCache {
   readonly #options: FragmentOptions
-  readonly #fragments = new Map<string, HeaderFragment>()
-  #bytes = 0
+  readonly #fragments = new TextCache<HeaderFragment>()
 
   constructor(options: FragmentOptions) {
     this.#options = options
   }
 
-  get(rawHeaders: readonly string[]): HeaderFragment {
-    const key = rawHeaders.join('\n') // no header holds a line feed
-    const known = this.#fragments.get(key)
+  get({ rawHeaders, headerKey }: RequestHeaders): HeaderFragment {
+    const known = this.#fragments.get(headerKey)
     if (known !== undefined) return known
     const fragment = readHeaders(rawHeaders, this.#options)
-    if (key.length > fragmentKeyLengthMax) return fragment
     // The key, the text and the bare event are each about as long as the headers.
-    this.#bytes += 4 * key.length + 512
-    if (this.#bytes > fragmentCacheBytesMax) {
-      this.#fragments.clear()
-      this.#bytes = 0
-    }
-    this.#fragments.set(key, fragment)
+    this.#fragments.put(headerKey, fragment, 4 * headerKey.length)
     return fragment
   }
 }
-
-const fragmentKeyLengthMax = 4096
-const fragmentCacheBytesMax = 1024 * 1024

@@ -11,8 +11,8 @@ import {
 import type { ByteBudget } from './byte-budget.ts'
 import { tooManyValues } from './clean-event.ts'
 import type { EventPlan } from './event-plan.ts'
-import type { Exchange } from './exchange.ts'
 import { splitFields } from './fields.ts'
+import type { HttpExchange } from './http-exchange.ts'
 import type { Intake } from './intake.ts'
 import type { ObjectShape } from './object-shape.ts'
 import { prepareFields, prepareJson, prepareWhole, type PreparedEvent } from './prepared.ts'
@@ -30,12 +30,12 @@ const typeName = Buffer.from('event_type')
 /** A POST to `/events`: each event has its own event_type. */
 export async function postBulk(
   options: PostOptions,
-  exchange: Exchange,
+  exchange: HttpExchange,
   routes: RouteTable,
   query: string,
 ): Promise<void> {
   const { settings, intake } = options
-  intake.admit(routes.bulk.get(exchange.request.rawHeaders), splitFields(query))
+  intake.admit(routes.bulk.get(exchange), splitFields(query))
   await withBody(options, exchange, async (body, format) => {
     if (format === 'form')
       throw new QuestlogError(
@@ -62,13 +62,13 @@ export async function postBulk(
 /** A POST to the route of an event: its events have the route's type. One object or form is answered like a GET. */
 export async function postRoute(
   options: PostOptions,
-  exchange: Exchange,
+  exchange: HttpExchange,
   route: CollectorRoute,
   query: string,
 ): Promise<void> {
   const { settings, intake } = options
   const { plan } = route
-  const fragment = route.fragments.get(exchange.request.rawHeaders)
+  const fragment = route.fragments.get(exchange)
   const fields = splitFields(query)
   intake.admit(fragment, fields)
   await withBody(options, exchange, async (body, format) => {
@@ -96,7 +96,7 @@ export async function postRoute(
 /** Reads the body and holds its share of the budget until `use` is over. */
 async function withBody(
   { settings, budget }: PostOptions,
-  exchange: Exchange,
+  exchange: HttpExchange,
   use: (body: Buffer, format: BodyFormat) => Promise<void>,
 ): Promise<void> {
   const { request, response, connection } = exchange

@@ -3,6 +3,7 @@ import { formatMetrics, type HealthReport, type Metric } from '../core/metrics.t
 import type { Settings } from '../core/settings.ts'
 import { collectorMetrics, type CollectorCounters } from './collector-metrics.ts'
 import { jsonType, type Desk, type Exchange } from './exchange.ts'
+import type { HttpExchange } from './http-exchange.ts'
 import { decodePath, splitFields, splitTarget } from './fields.ts'
 import type { Intake } from './intake.ts'
 import { postBulk, postRoute, type PostOptions } from './post.ts'
@@ -42,7 +43,7 @@ export class RequestHandler {
   }
 
   /** Answers a request, now or later. Never throws. */
-  handle(exchange: Exchange): void {
+  handle(exchange: HttpExchange): void {
     try {
       this.#dispatch(exchange)
     } catch (error) {
@@ -50,20 +51,35 @@ export class RequestHandler {
     }
   }
 
-  #dispatch(exchange: Exchange): void {
-    const { routes } = this
+  /** Answers a GET whose route is known, as `handle` would. Never throws. */
+  handleGet(exchange: Exchange, route: CollectorRoute, query: string): void {
+    try {
+      this.#checkRoom()
+      this.#get(exchange, route, query)
+    } catch (error) {
+      this.#options.intake.refuse(exchange, error)
+    }
+  }
+
+  #checkRoom(): void {
     const { settings, desk } = this.#options
+    if (desk.inFlight > settings.requestsMax)
+      throw new QuestlogError(
+        'OVERLOADED',
+        `as many requests as requestsMax, ${settings.requestsMax}, wait for their answers`,
+      )
+  }
+
+  #dispatch(exchange: HttpExchange): void {
+    const { routes } = this
+    const { settings } = this.#options
     const target = exchange.request.url ?? '/'
     if (target.length > settings.urlBytesMax)
       throw new QuestlogError(
         'REQUEST_TOO_LARGE',
         `the request target has ${target.length} bytes, urlBytesMax is ${settings.urlBytesMax}`,
       )
-    if (desk.inFlight > settings.requestsMax)
-      throw new QuestlogError(
-        'OVERLOADED',
-        `as many requests as requestsMax, ${settings.requestsMax}, wait for their answers`,
-      )
+    this.#checkRoom()
     const { path, query } = splitTarget(target)
     const route = exchange.request.method === 'GET' ? routes.get.get(path) : undefined
     if (route !== undefined) this.#get(exchange, route, query)
@@ -74,7 +90,7 @@ export class RequestHandler {
   /** A GET on a route: one event. Without parameters it is made once for each set of headers. */
   #get(exchange: Exchange, route: CollectorRoute, query: string): void {
     const { intake } = this.#options
-    const fragment = route.fragments.get(exchange.request.rawHeaders)
+    const fragment = route.fragments.get(exchange)
     const fields = query === '' ? noFields : splitFields(query)
     intake.admit(fragment, fields)
     let event = fields.length === 0 ? fragment.bare : undefined
@@ -86,7 +102,7 @@ export class RequestHandler {
   }
 
   /** Everything but a GET on the exact path of a route. */
-  #other(exchange: Exchange, routes: RouteTable, path: string, query: string): void {
+  #other(exchange: HttpExchange, routes: RouteTable, path: string, query: string): void {
     const { intake, unknownPaths } = this.#options
     const { method } = exchange.request
     if (method === 'OPTIONS' && path === '*')
@@ -115,14 +131,13 @@ export class RequestHandler {
     intake.refuse(exchange, error, ['Allow', allow])
   }
 
-  #allow(exchange: Exchange, allow: string): void {
-    const { origin } = exchange.request.headers
+  #allow(exchange: HttpExchange, allow: string): void {
     const { cors } = this.#options.desk
-    exchange.send(204, ['Allow', allow, ...cors.preflightHeaders(origin, allow)], '')
+    exchange.send(204, ['Allow', allow, ...cors.preflightHeaders(exchange.origin, allow)], '')
   }
 
   /** Health, readiness and metrics: for machines that ask often, so without a line in the access log. */
-  #service(exchange: Exchange, path: string): void {
+  #service(exchange: HttpExchange, path: string): void {
     const { intake, health, metrics, counters } = this.#options
     const { method } = exchange.request
     exchange.logged = false

@@ -153,11 +153,24 @@ export interface LineWriter {
 }
 
 const pendingCharactersMax = 1024 * 1024
+/** Between two writes: each is a trip through the thread pool, dearer than a hundred lines. Nobody reads faster. */
+const restMs = 20
 
 export function createLineWriter(fd: number): LineWriter {
   let pending = ''
   let dropped = 0
   let writing: Promise<void> | undefined
+  let isHurried = false
+  let endRest = () => {}
+  const rest = () =>
+    new Promise<void>((resolve) => {
+      if (isHurried) return resolve()
+      const timer = setTimeout(resolve, restMs)
+      endRest = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
   const drain = async () => {
     // A turn of the event loop gathers the lines of one burst.
     await new Promise((resolve) => setImmediate(resolve))
@@ -166,6 +179,7 @@ export function createLineWriter(fd: number): LineWriter {
       pending = dropped === 0 ? '' : `… ${dropped} lines not shown: the reader is slow\n`
       dropped = 0
       if (!(await writeAll(fd, bytes))) break
+      await rest()
     }
     writing = undefined
   }
@@ -176,7 +190,10 @@ export function createLineWriter(fd: number): LineWriter {
       writing ??= drain()
     },
     async flush() {
+      isHurried = true
+      endRest()
       await writing
+      isHurried = false
     },
   }
 }

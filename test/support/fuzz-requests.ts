@@ -1,5 +1,6 @@
 import { brotliCompressSync, constants, deflateSync, gzipSync } from 'node:zlib'
 import * as fc from 'fast-check'
+import { oneGet } from './plain-requests.ts'
 
 // Requests as bytes: mostly nearly right, so that they get far; some cut off, damaged, or run together.
 
@@ -163,7 +164,13 @@ const request = fc.oneof(
   { weight: 1, arbitrary: damagedRequest },
 )
 
-/** What one connection sends: one to three requests, one after the other without waiting. */
-export const session = fc
-  .array(request, { minLength: 1, maxLength: 3 })
-  .map((requests) => Buffer.concat(requests))
+/** What one connection sends: one to three requests, one after the other without waiting; or one GET, which may be read without node:http. */
+export const session = fc.oneof(
+  {
+    weight: 3,
+    arbitrary: fc
+      .array(request, { minLength: 1, maxLength: 3 })
+      .map((requests) => Buffer.concat(requests)),
+  },
+  { weight: 1, arbitrary: oneGet },
+)
