@@ -3,7 +3,7 @@ import * as fc from 'fast-check'
 import { afterAll, afterEach, expect, test, vi } from 'vitest'
 import { realClock } from '../../src/core/clock.ts'
 import { PlainReader } from '../../src/collect/plain-head.ts'
-import { someGets } from '../support/plain-requests.ts'
+import { oddGets, someGets } from '../support/plain-requests.ts'
 import type { Appended } from '../../src/log/record.ts'
 import { FakeLog, start, stopAll, until, type Started } from './harness.ts'
 
@@ -131,24 +131,25 @@ const circumstances = [
   { given: settings, backlogBytes: 0 },
   { given: { ...settings, writeKeys: ['right'] }, backlogBytes: 0 },
   { given: { ...settings, backlogBytesMax: 100_000 }, backlogBytes: 200_000 },
-]
+] as const
+
+/** The two ways, each with a collector of its own. */
+async function startWays({ given, backlogBytes }: (typeof circumstances)[number]) {
+  const make = () => start(given, { clock, backlogBytes: () => backlogBytes, log: new SlowLog() })
+  // After a HEAD a connection is node:http's.
+  const head = 'HEAD /bare HTTP/1.1\r\nHost: x\r\n\r\n'
+  return { plain: new Way(await make(), ''), http: new Way(await make(), head) }
+}
 
 test(
   'a request is read, answered, kept, counted and logged the same by both ways',
   { timeout: 60_000 + 100 * runs },
   async () => {
-    const ways = await Promise.all(
-      circumstances.map(async ({ given, backlogBytes }) => {
-        const make = () =>
-          start(given, { clock, backlogBytes: () => backlogBytes, log: new SlowLog() })
-        // After a HEAD a connection is node:http's.
-        const head = 'HEAD /bare HTTP/1.1\r\nHost: x\r\n\r\n'
-        return { plain: new Way(await make(), ''), http: new Way(await make(), head) }
-      }),
-    )
+    const ways = await Promise.all(circumstances.map(startWays))
     await fc.assert(
       fc.asyncProperty(fc.constantFrom(...ways), someGets, async ({ plain, http }, requests) => {
-        expect(await plain.run(requests)).toEqual(await http.run(requests))
+        const [one, other] = await Promise.all([plain.run(requests), http.run(requests)])
+        expect(one).toEqual(other)
       }),
       { numRuns: runs },
     )
@@ -158,3 +159,15 @@ test(
     expect(reads.mock.results.length - arePlain).toBeGreaterThan(runs / 4)
   },
 )
+
+test('so is each request that one reader may take for something else than another', async () => {
+  const shares = 8 // some of the requests end with a timeout
+  const compared = Array.from({ length: shares }, async (_, share) => {
+    const { plain, http } = await startWays(circumstances[0])
+    for (const request of oddGets.filter((_request, index) => index % shares === share)) {
+      const [one, other] = await Promise.all([plain.run([request]), http.run([request])])
+      expect(one, request.toString('latin1')).toEqual(other)
+    }
+  })
+  await Promise.all(compared)
+})

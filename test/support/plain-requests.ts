@@ -4,10 +4,21 @@ import * as fc from 'fast-check'
 
 const bytes = (text: string) => Buffer.from(text, 'latin1')
 
+const oddPaths = [
+  '*',
+  '',
+  'bare',
+  'http://a/bare',
+  'a:80',
+  '/bare bare',
+  '/b\x80re',
+  '/b\x00re',
+  '/bare?\x7f',
+]
 const path = fc.oneof(
   { weight: 14, arbitrary: fc.constantFrom('/', '/bare', '/purchase_a_knife', '/strict', '/x') },
   fc.constantFrom('/b%61re', '//', '/events', '/keyed', '/_questlog/health', '/bare/', '/bare#a'),
-  fc.constantFrom('*', '', 'bare', 'http://a/bare', 'a:80', '/bare bare', '/b\x80re', '/b\x00re'),
+  fc.constantFrom(...oddPaths),
 )
 const query = fc.oneof(
   fc.constant(''),
@@ -26,9 +37,10 @@ const query = fc.oneof(
   fc.stringMatching(/^\?[!-~]{0,12}$/),
   fc.constant(`?a=${'x'.repeat(600)}`),
 )
+const oddVersions = ['HTTP/1.2', 'HTTP/2.0', 'http/1.1', 'HTTP/1.1 ', 'HTTP/01.1', '']
 const version = fc.oneof(
   { weight: 40, arbitrary: fc.constantFrom('HTTP/1.1', 'HTTP/1.0') },
-  fc.constantFrom('HTTP/1.2', 'HTTP/2.0', 'http/1.1', 'HTTP/1.1 ', 'HTTP/01.1', ''),
+  fc.constantFrom(...oddVersions),
 )
 const method = fc.oneof(
   { weight: 90, arbitrary: fc.constant('GET') },
@@ -71,48 +83,50 @@ const usual = fc.oneof(
   fc.tuple(token, text).map(([name, value]) => `${name}:${value}`),
 )
 /** What one reader may take for something else than another. */
+const oddLines = [
+  'Content-Length: 0',
+  'Content-Length: 5',
+  'Content-Length: +1',
+  'content-length : 5',
+  'Transfer-Encoding: chunked',
+  'Transfer-Encoding: identity',
+  'Transfer-Encoding : chunked',
+  'Trailer: X-A',
+  'TE: trailers',
+  'Expect: 100-continue',
+  'Expect: other',
+  'Upgrade: websocket',
+  'Connection: upgrade',
+  'Connection: close, keep-alive',
+  'Connection: foo',
+  'Connection:',
+  'Proxy-Connection: close',
+  'Host: second',
+  'Origin: https://game.example',
+  ': no name',
+  'No colon',
+  ' folded: onto the line before',
+  '\tfolded too',
+  'Space : before the colon',
+  'X-A: a\rb',
+  'X-A: a\nX-B: b',
+  'X-A: a\r\r',
+  'X-A: a\x00b',
+  'X-A: a\x7fb',
+  'X-A: \x80\xff',
+  'X\x80A: b',
+  'X(A): b',
+  '',
+  'GET /bare HTTP/1.1',
+]
 const odd = fc.oneof(
-  fc.constantFrom(
-    'Content-Length: 0',
-    'Content-Length: 5',
-    'Content-Length: +1',
-    'content-length : 5',
-    'Transfer-Encoding: chunked',
-    'Transfer-Encoding: identity',
-    'Transfer-Encoding : chunked',
-    'Trailer: X-A',
-    'TE: trailers',
-    'Expect: 100-continue',
-    'Expect: other',
-    'Upgrade: websocket',
-    'Connection: upgrade',
-    'Connection: close, keep-alive',
-    'Connection: foo',
-    'Connection:',
-    'Proxy-Connection: close',
-    'Host: second',
-    'Origin: https://game.example',
-    ': no name',
-    'No colon',
-    ' folded: onto the line before',
-    '\tfolded too',
-    'Space : before the colon',
-    'X-A: a\rb',
-    'X-A: a\nX-B: b',
-    'X-A: a\r\r',
-    'X-A: a\x00b',
-    'X-A: a\x7fb',
-    'X-A: \x80\xff',
-    'X\x80A: b',
-    'X(A): b',
-    '',
-    'GET /bare HTTP/1.1',
-  ),
+  fc.constantFrom(...oddLines),
   fc.string({ unit: charactersOf(0, 0xff), minLength: 1, maxLength: 8 }),
 )
+const oddEnds = ['\n', '\r', '\r\r\n', '\n\r', '\r\n ']
 const lineEnd = fc.oneof(
   { weight: 90, arbitrary: fc.constant('\r\n') },
-  fc.constantFrom('\n', '\r', '\r\r\n', '\n\r', '\r\n '),
+  fc.constantFrom(...oddEnds),
 )
 const headerLines = fc.oneof(
   { weight: 3, arbitrary: fc.array(usual, { maxLength: 6 }) },
@@ -157,3 +171,38 @@ export const someGets = fc.oneof(
   { weight: 4, arbitrary: oneGet.map((request) => [request]) },
   fc.array(requestWith(fc.constant(['Host: game'])), { minLength: 2, maxLength: 3 }),
 )
+
+const getOf = (target: string, spoken: string, lines: readonly string[], end: string) =>
+  bytes([`GET ${target} ${spoken}`, ...lines, ''].map((line) => `${line}${end}`).join(''))
+
+/** Each oddity once in a GET that is plain otherwise, and in one that would end its connection. */
+export const oddGets: readonly Buffer[] = ['HTTP/1.1', 'HTTP/1.0'].flatMap((spoken) => [
+  ...oddLines.flatMap((line) => [
+    getOf('/bare', spoken, ['Host: game', line, 'X-A: b'], '\r\n'),
+    getOf('/bare', spoken, ['Host: game', 'Connection: keep-alive', line], '\r\n'),
+    getOf('/', spoken, [line, 'Host: game', 'Connection: close'], '\r\n'),
+  ]),
+  ...oddEnds.flatMap((end) => [
+    getOf('/bare', spoken, ['Host: game'], end),
+    Buffer.concat([getOf('/bare', spoken, ['Host: game'], '\r\n').subarray(0, -2), bytes(end)]),
+  ]),
+  ...oddPaths.map((target) => getOf(target, spoken, ['Host: game'], '\r\n')),
+  ...[[], ['Host:'], ['host: a', 'Host: b'], ['Host: a b']].map((hosts) =>
+    getOf('/bare', spoken, hosts, '\r\n'),
+  ),
+  ...[599, 600, 601].map((length) =>
+    getOf('/bare', spoken, ['Host: game', `X: ${'x'.repeat(length - 21)}`], '\r\n'),
+  ),
+  ...[499, 500, 501].map((length) =>
+    getOf(`/${'x'.repeat(length - 1)}`, spoken, ['Host: game'], '\r\n'),
+  ),
+  ...[9, 10, 11].map((count) =>
+    getOf(
+      '/bare',
+      spoken,
+      ['Host: game', ...Array.from({ length: count - 1 }, () => 'X: y')],
+      '\r\n',
+    ),
+  ),
+  ...oddVersions.map((odds) => getOf('/bare', odds, ['Host: game'], '\r\n')),
+])
