@@ -23,6 +23,7 @@ import { splitStatements } from './lexer.ts'
 import { SqlError } from './sql-error.ts'
 import { planStatement, type Plan } from './statements.ts'
 import type { NamedTables } from './syntax-tree.ts'
+import { TreeCache } from './tree-cache.ts'
 import { isPastTable, takeOutPastTables, type PastTable } from './time-travel.ts'
 
 /** What the stream promises to the statements. */
@@ -114,6 +115,7 @@ class DuckdbEngine implements SqlEngine {
   readonly #gate: Gate
   readonly #turns: Gate
   readonly #pool: ConnectionPool
+  readonly #trees = new TreeCache()
   /** One entry a running script: how to stop it, and a promise of its end. */
   readonly #running = new Map<AbortController, Promise<void>>()
   #closing: QuestlogError | undefined
@@ -257,9 +259,10 @@ class DuckdbEngine implements SqlEngine {
       connection = await this.#pool.take()
       for (const table of past) await this.#showPast(table, connection)
       const plans: Plan[] = []
+      const { serialize } = connection
       const planner = {
         namespace: this.#options.namespace,
-        serialize: connection.serialize,
+        serialize: (text: string) => this.#trees.tree(text, serialize),
       }
       for (const part of parts) plans.push(await planStatement(sql, part, planner))
       let statementStartMs = startMs
