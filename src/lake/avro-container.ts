@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { deflateRawSync, inflateRawSync } from 'node:zlib'
+import { crc32 } from '@node-rs/crc32'
 import avro, { type Type } from 'avsc'
+import { unsnappy, unzstd } from '../core/decompress.ts'
 
 /**
  * Avro object container files (Avro specification 1.11, "Object Container Files") for Iceberg: the schema in the header keeps its `field-id` and
@@ -149,10 +151,30 @@ function decode(type: Type, bytes: Buffer, position: number): { value: unknown; 
   return decoded
 }
 
+/** A block of a manifest has some megabytes at most: what says more was made to harm. */
+const blockBytesMax = 256 * 1024 * 1024
+
+/** Avro specification 1.11, "Required Codecs" and "Optional Codecs", without those that Iceberg's writers do not offer. */
+const decoders: Readonly<Record<string, (block: Buffer) => Buffer>> = {
+  null: (block) => block,
+  deflate: (block) => inflateRawSync(block, { maxOutputLength: blockBytesMax }),
+  zstandard: (block) => unzstd(block, blockBytesMax),
+  snappy: decompressSnappy,
+}
+
 function decompress(codec: string, block: Buffer): Buffer {
-  if (codec === 'null') return block
-  if (codec === 'deflate') return inflateRawSync(block)
-  throw new Error(`the codec ${codec} is not supported`)
+  const decoder = Object.hasOwn(decoders, codec) ? decoders[codec] : undefined
+  if (decoder === undefined) throw new Error(`the codec ${codec} is not supported`)
+  return decoder(block)
+}
+
+/** The CRC-32 of what a block holds lies behind it, big-endian. */
+function decompressSnappy(block: Buffer): Buffer {
+  if (block.length < 4) throw new Error('a block is cut off')
+  const bytes = unsnappy(block.subarray(0, -4), blockBytesMax)
+  if (crc32(bytes) !== block.readUInt32BE(block.length - 4))
+    throw new Error('a block has another checksum than it says')
+  return bytes
 }
 
 function writerType(format: AvroFormat, text: string): Type {

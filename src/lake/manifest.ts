@@ -217,7 +217,8 @@ export async function readAvro<T>(
   try {
     return decodeContainer(format, bytes) as T[]
   } catch (error) {
-    throw damaged(path, "can't be read", error)
+    const reason = error instanceof Error ? error.message : String(error)
+    throw damaged(path, `can't be read: ${reason}`, error)
   }
 }
 

@@ -1,12 +1,12 @@
 import { createRequire } from 'node:module'
 import * as zlib from 'node:zlib'
+import { snappy, unsnappy, unzstd, type Decoder } from '../core/decompress.ts'
 import { QuestlogError, systemErrorCode } from '../core/errors.ts'
-import { decompressZstd, TooLarge } from './zstd.ts'
-import { MalformedData } from './zstd-tables.ts'
+import { TooLarge } from '../core/zstd.ts'
+import { MalformedData } from '../core/zstd-tables.ts'
 
-/** The native codecs are loaded when a batch needs them: most processes never see one, and it takes longer than all else at their start. */
+/** As the others, loaded when a batch needs it. */
 const load = createRequire(import.meta.url)
-const snappy = () => load('snappy') as typeof import('snappy')
 const lz4 = () => load('lz4-napi') as typeof import('lz4-napi')
 
 /** Compression of the records of a batch: bits 0 to 2 of its attributes (Kafka documentation, "Record Batch"). */
@@ -46,34 +46,20 @@ export function compress(codec: number, bytes: Buffer): Buffer {
   throw new QuestlogError('INTERNAL', `records can't be compressed with codec ${codec}`, { codec })
 }
 
-type Decoder = (bytes: Buffer, bytesMax: number) => Buffer
-
 const decoders: readonly (Decoder | undefined)[] = [
   undefined,
   (bytes, bytesMax) => zlib.gunzipSync(bytes, { maxOutputLength: bytesMax }),
   decompressSnappy,
   decompressLz4,
-  nativeZstd() ?? decompressZstd,
+  unzstd,
 ]
-
-/** Node has it since 22.15. */
-function nativeZstd(): Decoder | undefined {
-  const { zstdDecompressSync } = zlib as {
-    zstdDecompressSync?: (bytes: Buffer, options: { maxOutputLength: number }) => Buffer
-  }
-  return (
-    zstdDecompressSync &&
-    ((bytes, bytesMax) => zstdDecompressSync(bytes, { maxOutputLength: bytesMax }))
-  )
-}
 
 const xerialMagic = Buffer.from('82534e4150505900', 'hex')
 const xerialHeaderBytes = 16
 
 /** Snappy's own format, or blocks of it behind a header: `magic 8 · version 4 · compatible version 4`, then `length 4 · block` each. */
 function decompressSnappy(bytes: Buffer, bytesMax: number): Buffer {
-  if (!bytes.subarray(0, xerialMagic.length).equals(xerialMagic))
-    return decompressSnappyBlock(bytes, bytesMax)
+  if (!bytes.subarray(0, xerialMagic.length).equals(xerialMagic)) return unsnappy(bytes, bytesMax)
   const blocks: Buffer[] = []
   let left = bytesMax
   let at = xerialHeaderBytes
@@ -82,30 +68,12 @@ function decompressSnappy(bytes: Buffer, bytesMax: number): Buffer {
     if (at + 4 > bytes.length) throw new MalformedData('a block is cut off')
     const end = at + 4 + bytes.readUInt32BE(at)
     if (end > bytes.length) throw new MalformedData('a block is cut off')
-    const block = decompressSnappyBlock(bytes.subarray(at + 4, end), left)
+    const block = unsnappy(bytes.subarray(at + 4, end), left)
     blocks.push(block)
     left -= block.length
     at = end
   }
   return Buffer.concat(blocks)
-}
-
-/** A block makes at most 64 bytes out of 3: what it says beyond that would only take memory. */
-const snappyRatioMax = 22
-
-function decompressSnappyBlock(bytes: Buffer, bytesMax: number): Buffer {
-  let size = 0
-  for (let at = 0, scale = 1; ; at++, scale *= 128) {
-    const byte = bytes[at]
-    if (byte === undefined || at > 4) throw new MalformedData('the length is cut off')
-    size += (byte & 0x7f) * scale
-    if (byte < 0x80) break
-  }
-  if (size > bytes.length * snappyRatioMax) throw new MalformedData('the length is too large')
-  if (size > bytesMax) throw new TooLarge(bytesMax)
-  const output = snappy().uncompressSync(bytes, { asBuffer: true })
-  if (typeof output === 'string') throw new TypeError('snappy gave text')
-  return output
 }
 
 /** LZ4 frame format 1.6.1: `magic 4 · flags 1 · block size 1 · [content size 8] · header checksum 1`, blocks, an empty one, [content checksum 4]. */

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { join, resolve } from 'node:path'
 import type { Clock } from '../core/clock.ts'
-import { QuestlogError } from '../core/errors.ts'
+import { asQuestlogError, QuestlogError } from '../core/errors.ts'
 import { Exclusive } from '../core/exclusive.ts'
 import type { Files } from '../core/files.ts'
 import { listTables } from '../lake/catalog.ts'
@@ -232,10 +232,11 @@ export class IcebergCatalog {
     const roots = tableRoots(before, folder)
     if (pathBelow(roots, snapshot['manifest-list']) === undefined)
       throw owned(table, 'its manifest list lies outside of the table')
-    const [rows, rowsBefore] = [await this.#countRows(snapshot), await this.#countRows(base)]
+    const rows = await ifReadable(table, this.#countRows(snapshot))
+    const rowsBefore = await this.#countRows(base)
     if (rows !== rowsBefore)
       throw owned(table, `the snapshot has ${rows} rows, the current one ${rowsBefore}`)
-    await this.#requireReadable(table, snapshot, ownSpec(before), roots)
+    await ifReadable(table, this.#requireReadable(table, snapshot, ownSpec(before), roots))
   }
 
   /** SQL reads Parquet files below the table's folder, and nothing else: one other file, and the table could not be read any more. */
@@ -261,6 +262,7 @@ export class IcebergCatalog {
     }
   }
 
+  /** Rows by the manifest list. */
   async #countRows(snapshot: Snapshot): Promise<bigint | 'deleted'> {
     const manifests = await readManifestList(this.#options.files, snapshot['manifest-list'])
     if (manifests.some(({ content }) => content !== 0)) return 'deleted'
@@ -344,6 +346,23 @@ export class IcebergCatalog {
     const { files, lakeFolder } = this.#options
     const [namespace, name] = [checkName(table.namespace), checkName(table.name)]
     return readMetadata(files, join(lakeFolder, namespace, name))
+  }
+}
+
+/** What comes of files that a commit names. That one of them is missing, or not what it should be, is the client's error: the table is as it was. */
+async function ifReadable<T>(table: TableName, work: Promise<T>): Promise<T> {
+  try {
+    return await work
+  } catch (error) {
+    // Fields that a manifest does not have are found missing where they are used.
+    const reason = error instanceof TypeError ? 'a manifest lacks fields' : asQuestlogError(error)
+    if (typeof reason !== 'string' && reason.code !== 'TABLE_DAMAGED') throw error
+    throw new QuestlogError(
+      'REQUEST_MALFORMED',
+      `the commit to ${table.namespace}.${table.name} names a file that can't be read: ${typeof reason === 'string' ? reason : reason.message}`,
+      {},
+      { cause: error },
+    )
   }
 }
 

@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
@@ -79,6 +81,36 @@ describe('an Avro container', () => {
     )
     const other = Buffer.from(full.toString('latin1').replace('deflate', 'zstd012'), 'latin1')
     expect(() => decodeContainer(format, other)).toThrow(/codec zstd012/)
+  })
+})
+
+/** Written by PyIceberg 0.12.0: rows n = 0 to 79 in two blocks, `key` n × 2^40, `label` n mod 5 times "sword ", null where 7 divides n. */
+const fixture = (codec: string) =>
+  readFileSync(join(import.meta.dirname, 'fixtures', `pyiceberg-${codec}.avro`))
+
+const labelled = avroFormat({
+  type: 'record',
+  name: 'row',
+  fields: [field(1, 'n', 'long'), { ...field(2, 'text', ['null', 'string']), default: null }],
+})
+
+describe('a container of another engine', () => {
+  const expected = Array.from({ length: 80 }, (_, n) => ({
+    n: BigInt(n) * 2n ** 40n,
+    text: n % 7 === 0 ? null : 'sword '.repeat(n % 5),
+  }))
+
+  test.each(['null', 'deflate', 'snappy', 'zstandard'])('with the codec %s is read', (codec) => {
+    expect(decodeContainer(labelled, fixture(codec))).toEqual(expected)
+    const again = rewriteContainer(fixture(codec), (record) => record)
+    expect(decodeContainer(labelled, again)).toEqual(expected)
+  })
+
+  test('with a snappy block whose checksum is another one is refused', () => {
+    const bytes = fixture('snappy')
+    const at = bytes.length - 17 // the last byte before the sync marker
+    bytes.writeUInt8(bytes.readUInt8(at) ^ 1, at)
+    expect(() => decodeContainer(labelled, bytes)).toThrow('another checksum')
   })
 })
 

@@ -4,8 +4,8 @@ import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { QuestlogError } from '../../src/core/errors.ts'
 import { codecNames, compress, decompress } from '../../src/log/compression.ts'
-import { decompressZstd, TooLarge } from '../../src/log/zstd.ts'
-import { MalformedData } from '../../src/log/zstd-tables.ts'
+import { decompressZstd, TooLarge } from '../../src/core/zstd.ts'
+import { MalformedData } from '../../src/core/zstd-tables.ts'
 
 const mib = 1024 * 1024
 

@@ -21,7 +21,7 @@ test("a compaction of another engine is taken only with Parquet files in the tab
   if (merged === undefined) throw new Error('nothing was written')
   const live = await table.liveFiles()
   /** Commits one file at this path in the place of all, as an engine does over REST. */
-  const compactTo = async (path: string) => {
+  const compactTo = async (path: string, spoil = (bytes: Buffer) => bytes) => {
     const folder = metadataFolder(table.folder)
     const { metadata } = table
     const manifests = [] as const
@@ -31,7 +31,8 @@ test("a compaction of another engine is taken only with Parquet files in the tab
     const next = await buildReplace(realFiles, folder, base, change, lake.clock.ms)
     const snapshot = next && currentSnapshot(next.metadata)
     if (next === undefined || snapshot === undefined) throw new Error('nothing to replace')
-    for (const each of next.pending) await realFiles.writeNew(each.path, each.bytes)
+    for (const each of next.pending)
+      await realFiles.writeNew(each.path, spoil(Buffer.from(each.bytes)))
     await catalog.commit(
       { namespace: at.namespace, name: at.name },
       [],
@@ -50,6 +51,16 @@ test("a compaction of another engine is taken only with Parquet files in the tab
   await expect(compactTo('/elsewhere/merged.parquet')).rejects.toMatchObject(refused)
   const above = `${dirname(merged.path)}/../../../other/data/merged.parquet`
   await expect(compactTo(above)).rejects.toMatchObject(refused)
+  // Neither is one of which a manifest can't be read, and that is the client's error.
+  const malformed = { code: 'REQUEST_MALFORMED', message: expect.stringContaining("can't be read") }
+  const codec = (name: string) => (bytes: Buffer) =>
+    Buffer.from(bytes.toString('latin1').replace('deflate', name), 'latin1')
+  for (const spoil of [
+    (bytes: Buffer) => bytes.subarray(0, -1),
+    () => Buffer.from('{}'),
+    codec('unknown'),
+  ])
+    await expect(compactTo(merged.path, spoil)).rejects.toMatchObject(malformed)
   await compactTo(merged.path)
   await table.reload()
   expect(await table.liveFiles()).toHaveLength(1)
