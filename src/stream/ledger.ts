@@ -146,10 +146,11 @@ export class TopicLedger {
     return entry.recounted < entry.resumed ? entry.recounted : entry.counted
   }
 
-  /** Whether it has counted more than the other, an earlier copy. */
+  /** Whether it has counted more than the other, an earlier copy, or by another definition. */
   isAheadOf(other: TopicLedger | undefined): boolean {
+    if (this.key !== other?.key) return true
     return [...this.partitions.keys()].some(
-      (partition) => this.nextOffset(partition) !== other?.nextOffset(partition),
+      (partition) => this.nextOffset(partition) !== other.nextOffset(partition),
     )
   }
 

@@ -31,3 +31,22 @@ test('a ledger that a full disk did not take is stored when there is room, altho
   clock.advance(10_000)
   expect(store.isDue(topics, 0)).toBe(false)
 })
+
+test('a ledger of another definition is stored although it has counted no further: it would be counted again at each start', async () => {
+  const clock = new SimulatedClock()
+  const files = new SimulatedFiles({ seed: 1 })
+  await files.makeFolder('/lake')
+  const { store } = await LedgerStore.open({ files, clock, logger: silentLogger, path })
+  for (const key of ['with a table', 'without']) {
+    const ledger = new TopicLedger(key)
+    ledger.begin(0, 0, undefined)
+    ledger.add(new Map([[0, { from: 0, to: 7 }]]), noCounts)
+    const topics = [{ topic, tables: [], ledger }]
+    clock.advance(10_000)
+    expect(store.isDue(topics, 0)).toBe(true)
+    await store.save(topics, 0)
+    clock.advance(10_000)
+    expect(store.isDue(topics, 0)).toBe(false)
+    expect((await loadLedgers(files, path)).get('topic')?.key).toBe(key)
+  }
+})
