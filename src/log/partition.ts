@@ -298,7 +298,7 @@ export class Partition {
     try {
       await this.#writer.write(commit.batches, nowMs)
       for (const { item, placed } of commit.accepted) if (item.untilWritten) item.resolve(placed)
-      if (this.#options.settings.durability === 'fsync') await this.#writer.sync()
+      if (this.#mustSync(commit)) await this.#writer.sync()
       this.#end = this.#writer.end
       this.#note(commit)
       await this.#storeAborted()
@@ -311,6 +311,14 @@ export class Partition {
     if (this.#writer.syncedOffset < this.#writer.endOffset)
       this.#backgroundSyncs ??= this.#syncInBackground()
     return error
+  }
+
+  /** A marker is synced also with durability os: the coordinator goes on to the next transaction, and after a power loss nobody would write it again. */
+  #mustSync({ accepted }: Commit): boolean {
+    return (
+      this.#options.settings.durability === 'fsync' ||
+      accepted.some(({ item }) => item.content.kind === 'marker')
+    )
   }
 
   /** Takes what the producers of a commit have done, now that it is on the log. */

@@ -1,5 +1,9 @@
 import { expect, test } from 'vitest'
+import { LogReader } from '../../src/log/reader.ts'
+import { SimulatedClock } from '../support/simulated-clock.ts'
+import { SimulatedFiles } from '../support/simulated-files.ts'
 import { ProducerHistory } from './producer-history.ts'
+import { createEvents, logFolder, openLog, record, watermarkOf } from './support.ts'
 
 async function play(seed: number, faults: boolean): Promise<void> {
   const history = new ProducerHistory(seed)
@@ -54,4 +58,23 @@ test('a history is the same for the same seed', async () => {
     return Promise.all(history.files.paths().map((path) => history.files.readAll(path)))
   }
   expect(await play9()).toEqual(await play9())
+})
+
+test('a marker is synced when it is acknowledged, with durability os too', async () => {
+  const clock = new SimulatedClock()
+  const files = new SimulatedFiles({ seed: 1 })
+  const log = await openLog(files, { clock, settings: { durability: 'os' } })
+  const topic = await createEvents(log)
+  await log.append('events', null, [record('x')])
+  const reader = new LogReader(files, logFolder)
+  expect(watermarkOf(reader, topic)).toMatchObject({ highWatermark: 1, syncedOffset: 0 })
+  await log.appendMarker('events', 0, {
+    producerId: 7,
+    producerEpoch: 0,
+    coordinatorEpoch: 0,
+    outcome: 'commit',
+  })
+  expect(watermarkOf(reader, topic)).toMatchObject({ highWatermark: 2, syncedOffset: 2 })
+  await reader.close()
+  await log.close()
 })
