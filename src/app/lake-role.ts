@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import type { DuckDBInstance } from '@duckdb/node-api'
 import { openDuckdb, type DuckDBConnection } from '../core/duckdb.ts'
 import { Exclusive } from '../core/exclusive.ts'
+import { removeFolder } from '../core/host.ts'
 import type { Metric } from '../core/metrics.ts'
 import { createSqlEngine, type SqlEngine } from '../sql/engine.ts'
 import { IcebergCatalog } from '../sql/iceberg-catalog.ts'
@@ -96,10 +97,12 @@ export async function startLake(options: RoleOptions): Promise<LakeRole> {
 }
 
 function openTablesDuckdb({ settings, data }: RoleOptions): Promise<DuckDBInstance> {
+  const temporaryFolder = join(data, 'run', 'duckdb-temp')
+  removeFolder(temporaryFolder) // what a kill has left takes room, and counts towards no limit
   return openDuckdb({
     memoryMiB: settings.duckdbMemoryMiB,
     threads: settings.duckdbThreads,
-    temporaryFolder: join(data, 'run', 'duckdb-temp'),
+    temporaryFolder,
     temporaryMiB: settings.duckdbTempMiB,
   })
 }

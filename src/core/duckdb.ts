@@ -26,12 +26,13 @@ export async function openDuckdb(options: DuckdbOptions): Promise<DuckDBInstance
     checkpoint_threshold: '1TB',
     threads: String(options.threads || Math.max(1, availableParallelism() - 1)),
     temp_directory: options.temporaryFolder,
-    max_temp_directory_size: `${options.temporaryMiB}MiB`,
     autoinstall_known_extensions: 'false',
     autoload_known_extensions: 'false',
   })
   const connection = await instance.connect()
   await connection.run("SET GLOBAL TimeZone = 'UTC'")
+  // Given with the others when the database is made, DuckDB shows the limit and does not keep it.
+  await connection.run(`SET GLOBAL max_temp_directory_size = '${options.temporaryMiB}MiB'`)
   connection.closeSync()
   return instance
 }

@@ -71,6 +71,14 @@ export class CommitSchedule {
   async flush(topics: readonly TopicStream[]): Promise<StreamTable[]> {
     const tables = all(topics)
     await this.run(tables)
+    // What waits behind a part that was too large, or behind a commit that had failed.
+    for (;;) {
+      const rest = tables.filter(
+        ({ table }) => table.failure === null && table.fresh.currentRows > 0,
+      )
+      if (rest.length === 0) break
+      await this.run(rest)
+    }
     return tables.map(({ table }) => table).filter((table) => table.failure !== null)
   }
 
@@ -97,7 +105,9 @@ export class CommitSchedule {
         { table: deadLetters, properties: () => this.#setAsideProperties(), rowsOnly: true },
         ...tables.map(({ topic, table }) => ({
           table,
-          properties: () => ({ [offsetsProperty]: offsetsText(topic.topic.id, table.next) }),
+          properties: () => ({
+            [offsetsProperty]: offsetsText(topic.topic.id, table.fresh.freezable),
+          }),
         })),
       ])
       for (const topic of this.#options.topics()) await this.#options.syncLog(topic)

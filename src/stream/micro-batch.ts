@@ -241,9 +241,9 @@ function settle(
   const times = timesOf(batch)
   let setAside = refusedAside + tally.undeclared
   for (const [table, { taken, misfits }] of tally.tables) {
-    table.fresh.added(taken, Math.ceil(taken * perRecord), times)
     for (const [partition, { to }] of batch.ranges)
       table.next.set(partition, Math.max(to, table.next.get(partition) ?? 0))
+    table.fresh.added(taken, Math.ceil(taken * perRecord), times)
     setAside += misfits
   }
   batch.setAside.advance(batch.ranges)

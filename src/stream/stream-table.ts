@@ -1,5 +1,6 @@
 import type { LakeTable } from '../lake/table.ts'
 import { formatOffsets, offsetsProperty, parseOffsets } from '../lake/offsets.ts'
+import type { LogReader } from '../log/reader.ts'
 import type { TableDefinition } from '../plan/definition.ts'
 import type { Failure } from './failure.ts'
 import type { OffsetRange } from './ledger.ts'
@@ -26,6 +27,22 @@ export function committedOffsets(lake: LakeTable, topicId: string): ReadonlyMap<
 /** The property for a commit up to these offsets. */
 export function offsetsText(topicId: string, offsets: ReadonlyMap<number, number>): string {
   return formatOffsets(new Map([[topicId, offsets]]))
+}
+
+/** The property of a table that starts with what comes next; undefined when its topic is not there yet. */
+export async function endOffsets(
+  reader: LogReader,
+  table: TableDefinition,
+): Promise<string | undefined> {
+  const topic = (await reader.topics()).find(({ name }) => name === table.topic)
+  if (topic === undefined) return undefined
+  const entries = (reader.watermark()?.partitions ?? []).filter(
+    (entry) => entry.topicId === topic.id,
+  )
+  return offsetsText(
+    topic.id,
+    new Map(entries.map((entry) => [entry.partition, entry.visibleOffset])),
+  )
 }
 
 /** SQL condition over `parsed` for the records at or above the next offsets; `true` when the ranges hold no others. */

@@ -11,7 +11,7 @@ import { LogReader } from '../log/reader.ts'
 import type { PartitionWatermark, Topic, Watermark } from '../log/record.ts'
 import type { SnapshotWanted } from '../lake/time-travel.ts'
 import { defaultNamespace } from '../plan/compile.ts'
-import type { Definition, TableDefinition } from '../plan/definition.ts'
+import type { Definition } from '../plan/definition.ts'
 import { checkExpressions } from './check-expressions.ts'
 import { Committer, LostTable, reachOf, type Committable } from './committer.ts'
 import { CommitSchedule } from './commit-schedule.ts'
@@ -22,7 +22,7 @@ import { ledgerKey, TopicLedger } from './ledger.ts'
 import { restAfter, restForAll } from './pace.ts'
 import { openProgress, type Progress } from './progress.ts'
 import { parseSetAside, SetAsideOffsets, setAsideProperty } from './set-aside-offsets.ts'
-import { committedOffsets, offsetsText, type StreamTable } from './stream-table.ts'
+import { committedOffsets, endOffsets, type StreamTable } from './stream-table.ts'
 import { clearRows } from './table-rows.ts'
 import { TableSet } from './table-set.ts'
 import { TopicStream } from './topic-stream.ts'
@@ -120,6 +120,7 @@ export class Stream {
       clock: options.clock,
       lakeFolder,
       writer: guarded,
+      partBytes: options.settings.freshBytesMax,
     })
     const deadLetters = await tableSet.openDeadLetters()
     const path = join(lakeFolder, 'ledger')
@@ -174,7 +175,7 @@ export class Stream {
       // Nothing may change the files of a table while it is opened anew.
       const tables = await this.#commitTurn
         .run(() =>
-          this.#tableSet.apply(definition, this.#tables, (table) => this.#endOffsets(table)),
+          this.#tableSet.apply(definition, this.#tables, (table) => endOffsets(this.reader, table)),
         )
         .catch((error: unknown) => {
           if (error instanceof LostTable) this.#die(error)
@@ -521,20 +522,6 @@ export class Stream {
     const ledger = stored?.key === key && !stored.isAhead(limits) ? stored : new TopicLedger(key)
     this.#ledgers.set(topic.id, ledger)
     return ledger
-  }
-
-  /** The offsets of a table that starts with what comes next. */
-  async #endOffsets(table: TableDefinition): Promise<string | undefined> {
-    const topic = (await this.reader.topics()).find(({ name }) => name === table.topic)
-    const entries = (this.reader.watermark()?.partitions ?? []).filter(
-      (entry) => entry.topicId === topic?.id,
-    )
-    return topic === undefined
-      ? undefined
-      : offsetsText(
-          topic.id,
-          new Map(entries.map((entry) => [entry.partition, entry.visibleOffset])),
-        )
   }
 
   /** Commits everything that is fresh; a table that is lost ends the stream. */

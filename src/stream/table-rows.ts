@@ -14,6 +14,14 @@ import { hasBit } from './verdict.ts'
 
 type Offsets = ReadonlyMap<number, number>
 
+/** Rows that came after each other; `next` are the offsets after them. */
+interface Part {
+  rows: number
+  bytes: number
+  times: TimeSpan
+  next: Offsets
+}
+
 /**
  * The fresh rows of one table: acknowledged rows that no snapshot holds yet. They are rows of its topic (shared-rows.ts) with the table's bit, from
  * the offsets on that it has committed. The table's view is its snapshot UNION ALL those; a commit changes both in one transaction, so a statement
@@ -27,13 +35,16 @@ export class TableRows {
   /** The number of its bit. */
   readonly index: number
   readonly #next: Offsets
+  readonly #partBytes: number
   #snapshot: SnapshotPart
   #committed: Offsets = new Map()
   /** Up to where the rows are frozen, to be committed. */
   #frozen: Offsets | undefined
   #rows = { current: 0, frozen: 0 }
-  #currentBytes = 0
-  #times = { current: noTimes, frozen: noTimes }
+  #bytes = { current: 0, frozen: 0 }
+  #frozenTimes = noTimes
+  /** The rows that are not frozen, in parts of about `partBytes`, oldest first: a commit takes one, so that it fits into memory however much has come. */
+  #parts: Part[] = []
 
   constructor(parts: {
     namespace: string
@@ -43,6 +54,8 @@ export class TableRows {
     shared: SharedRows
     /** Next offset to insert, by log partition, as it is at any moment. */
     next: Offsets
+    /** About so many bytes of log are committed at a time. */
+    partBytes: number
   }) {
     this.namespace = parts.namespace
     this.name = parts.name
@@ -50,6 +63,7 @@ export class TableRows {
     this.shared = parts.shared
     this.index = [...parts.shared.conversion.tables.keys()].indexOf(parts.name)
     this.#next = parts.next
+    this.#partBytes = parts.partBytes
     this.#snapshot = parts.snapshot
   }
 
@@ -58,7 +72,11 @@ export class TableRows {
   }
 
   get currentBytes(): number {
-    return this.#currentBytes
+    return this.#bytes.current
+  }
+
+  get totalBytes(): number {
+    return this.#bytes.current + this.#bytes.frozen
   }
 
   get totalRows(): number {
@@ -81,15 +99,29 @@ export class TableRows {
 
   /** The UTC day of all frozen rows, if it is one. */
   get frozenDay(): string | undefined {
-    return dayOf(this.#times.frozen)
+    return dayOf(this.#frozenTimes)
   }
 
-  /** Counts rows that a committed transaction has added. `bytes` is their size on the log, `times` spans their record times. */
+  /** The offsets that `freeze` reaches. */
+  get freezable(): Offsets {
+    return this.#parts.length > 1 ? (this.#parts[0]?.next ?? this.#next) : this.#next
+  }
+
+  /** Counts rows that a committed transaction has added, once `next` is behind them. `bytes` is their size on the log, `times` spans their record times. */
   added(rows: number, bytes: number, times: TimeSpan): void {
     if (rows === 0) return
     this.#rows.current += rows
-    this.#currentBytes += bytes
-    this.#times.current = joinTimes(this.#times.current, times)
+    this.#bytes.current += bytes
+    const last = this.#parts.at(-1)
+    const part =
+      last === undefined || last.bytes >= this.#partBytes
+        ? { rows: 0, bytes: 0, times: noTimes, next: new Map<number, number>() }
+        : last
+    if (part !== last) this.#parts.push(part)
+    part.rows += rows
+    part.bytes += bytes
+    part.times = joinTimes(part.times, times)
+    part.next = new Map(this.#next)
   }
 
   /** Creates the views. */
@@ -99,12 +131,14 @@ export class TableRows {
     await this.#replaceViews(connection, this.#snapshot, this.#committed)
   }
 
-  /** Freezes all rows that are there now. Changes nothing in DuckDB: a later row has a later offset. */
+  /** Freezes the rows up to `freezable`. Changes nothing in DuckDB: a later row has a later offset. */
   async freeze(): Promise<void> {
-    this.#frozen = new Map(this.#next)
-    this.#rows = { current: 0, frozen: this.#rows.frozen + this.#rows.current }
-    this.#times = { current: noTimes, frozen: joinTimes(this.#times.frozen, this.#times.current) }
-    this.#currentBytes = 0
+    this.#frozen = new Map(this.freezable)
+    const part = this.#parts.shift()
+    if (part === undefined) return
+    this.#rows = { current: this.#rows.current - part.rows, frozen: part.rows }
+    this.#bytes = { current: this.#bytes.current - part.bytes, frozen: part.bytes }
+    this.#frozenTimes = part.times
   }
 
   /** The frozen rows are in the snapshot now: the view takes them from there. Runs in the caller's transaction; what it gives back is called when that is committed. */
@@ -117,7 +151,8 @@ export class TableRows {
       this.shared.committed(this.index, committed)
       this.#frozen = undefined
       this.#rows.frozen = 0
-      this.#times.frozen = noTimes
+      this.#bytes.frozen = 0
+      this.#frozenTimes = noTimes
     }
   }
 

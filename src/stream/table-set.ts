@@ -49,6 +49,8 @@ export interface TableSetOptions {
   readonly clock: Clock
   readonly lakeFolder: string
   readonly writer: Exclusive<DuckDBConnection>
+  /** About so many bytes of log are committed at a time. */
+  readonly partBytes: number
 }
 
 /** Opens the tables of the lake, brings them to a definition, and keeps their views in DuckDB. */
@@ -133,7 +135,15 @@ export class TableSet {
       tables.push({
         definition: table,
         lake,
-        fresh: new TableRows({ namespace, name, columns, snapshot, shared, next }),
+        fresh: new TableRows({
+          namespace,
+          name,
+          columns,
+          snapshot,
+          shared,
+          next,
+          partBytes: this.#options.partBytes,
+        }),
         next,
         committedAtMs: this.#options.clock.monotonicMs(),
         failure: null,

@@ -116,6 +116,7 @@ class Play {
         snapshot: this.#snapshot(table.name, 0),
         shared: this.shared,
         next,
+        partBytes: Number.POSITIVE_INFINITY,
       })
       const lake = { namespace: 'default', name: table.name }
       return { definition: table, lake, fresh, next } as unknown as StreamTable // what a batch uses of it

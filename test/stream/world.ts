@@ -33,7 +33,8 @@ export class World {
     options: { settings?: Record<string, unknown>; files?: Files } = {},
   ): Promise<World> {
     const folder = await mkdtemp(join(tmpdir(), 'questlog-stream-'))
-    const settings = resolveSettings({ pollIntervalMs: 5, ...options.settings })
+    const small = { pollIntervalMs: 5, duckdbMemoryMiB: 512, duckdbTempMiB: 100 }
+    const settings = resolveSettings({ ...small, ...options.settings })
     const log = await openLog(folder, settings)
     return new World(folder, settings, options.files ?? realFiles, log)
   }
@@ -47,10 +48,10 @@ export class World {
   /** Starts the stream with the topics that there are. */
   async startOn(definition: Definition): Promise<Stream> {
     this.instance = await openDuckdb({
-      memoryMiB: 512,
+      memoryMiB: this.settings.duckdbMemoryMiB,
       threads: 2,
       temporaryFolder: join(this.folder, 'temp'),
-      temporaryMiB: 100,
+      temporaryMiB: this.settings.duckdbTempMiB,
     })
     this.stream = await Stream.open({
       instance: this.instance,
