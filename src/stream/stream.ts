@@ -23,6 +23,7 @@ import { restAfter, restForAll } from './pace.ts'
 import { openProgress, type Progress } from './progress.ts'
 import { parseSetAside, SetAsideOffsets, setAsideProperty } from './set-aside-offsets.ts'
 import { committedOffsets, endOffsets, type StreamTable } from './stream-table.ts'
+import { Steps } from './steps.ts'
 import { clearRows } from './table-rows.ts'
 import { TableSet } from './table-set.ts'
 import { TopicStream } from './topic-stream.ts'
@@ -70,8 +71,7 @@ export class Stream {
   #followed: Watermark | undefined
   readonly #leases = new Set<symbol>()
   #wake = new AbortController()
-  #steps = 0
-  #waiters = new Set<() => void>()
+  readonly #steps: Steps
   #loop: Promise<void> | undefined
   #stopping = false
   #fatal = false
@@ -89,6 +89,7 @@ export class Stream {
     },
   ) {
     this.#options = options
+    this.#steps = new Steps(options.clock)
     this.#connections = parts
     this.#writer = parts.guarded
     this.#tableSet = parts.tableSet
@@ -306,19 +307,19 @@ export class Stream {
     const { clock, settings } = this.#options
     const endMs = clock.monotonicMs() + settings.catchUpTimeoutMs
     // A topic that was created a moment ago is attached by the next whole step.
-    const enoughSteps = this.#unattached() ? this.#steps + 2 : this.#steps
+    const enoughSteps = this.#steps.count + (this.#unattached() ? 2 : 0)
+    let worked = true
     while (!signal.aborted) {
-      if (this.#steps >= enoughSteps && this.#isLevel(target, names)) return
+      if (this.#steps.count >= enoughSteps && this.#isLevel(target, names)) return
       const leftMs = endMs - clock.monotonicMs()
       if (leftMs <= 0)
         throw new QuestlogError(
           'CATCHING_UP',
           `the tables were not level with the log within ${settings.catchUpTimeoutMs} ms`,
         )
-      const stepped = this.#nextStep()
-      this.wake()
-      await Promise.race([stepped.promise, clock.sleep(leftMs, signal)])
-      stepped.cancel()
+      // After a step that could do nothing the next one can't either, for now: asking for it at once, over and over, would leave no turn to timers and commits.
+      if (worked || this.#steps.count < enoughSteps) this.wake()
+      worked = await this.#steps.next(leftMs, signal)
     }
   }
 
@@ -338,15 +339,6 @@ export class Stream {
     })
   }
 
-  #nextStep(): { promise: Promise<void>; cancel: () => void } {
-    let cancel = () => {}
-    const promise = new Promise<void>((resolve) => {
-      this.#waiters.add(resolve)
-      cancel = () => this.#waiters.delete(resolve)
-    })
-    return { promise, cancel }
-  }
-
   async #run(): Promise<void> {
     const { clock, settings } = this.#options
     while (!this.#stopping) {
@@ -356,9 +348,7 @@ export class Stream {
         .run(() => this.#step())
         .catch((error: unknown) => this.#die(error))
       if (this.#fatal) return
-      this.#steps++
-      for (const resolve of this.#waiters) resolve()
-      this.#waiters.clear()
+      this.#steps.ended(worked)
       this.#startCommits()
       const isBusy = worked && this.#topics.some((topic) => topic.isBusy)
       const tookMs = clock.monotonicMs() - startMs

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { auditRunning } from '../../src/app/audit.ts'
+import { realFiles, type Files } from '../../src/core/files.ts'
 import { define, World } from './world.ts'
 
 const definition = define({
@@ -148,4 +149,22 @@ test('records that are deleted while a table is behind are skipped by it', async
   const [row] = await world.query(`SELECT list(_offset::INTEGER ORDER BY 1) AS o FROM ${table}`)
   expect(row).toEqual({ o: [0, 5, 6, 7, 8, 9] })
   expect(await audit(world)).toContain('everything adds up')
+})
+
+test('a statement that waits for a topic that fails leaves the others their turns, and sees its rows when it is read again', async () => {
+  let fails = false
+  const files: Files = {
+    ...realFiles,
+    openRead: (path) => (fails ? Promise.reject(new Error('EIO')) : realFiles.openRead(path)),
+  }
+  const settings = { catchUpTimeoutMs: 3000, commitRetryDelayMs: 20 }
+  await using world = await World.open({ files, settings })
+  const stream = await world.start(definition)
+  fails = true
+  await world.append([sword])
+  const rows = world.count(table)
+  while (stream.failures.size === 0) await new Promise((resolve) => setImmediate(resolve))
+  for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setTimeout(resolve, 1))
+  fails = false
+  expect(await rows).toBe(1)
 })
