@@ -4,6 +4,7 @@ import type { Settings } from '../core/settings.ts'
 import { offsetsProperty } from '../lake/offsets.ts'
 import { LostTable, type Committable, type Committer } from './committer.ts'
 import { failedAgain } from './failure.ts'
+import { failingBytesMax } from './held-tables.ts'
 import { formatSetAside, parseSetAside, setAsideProperty } from './set-aside-offsets.ts'
 import { committedOffsets, offsetsText, type StreamTable } from './stream-table.ts'
 import type { TopicStream } from './topic-stream.ts'
@@ -47,10 +48,12 @@ export class CommitSchedule {
 
   /** The tables whose trigger has come, whose fresh rows are large, or whose offsets have been idle for long. */
   due(topics: readonly TopicStream[]): DueTable[] {
-    const nowMs = this.#options.clock.monotonicMs()
+    const { clock, settings } = this.#options
+    const nowMs = clock.monotonicMs()
+    const bytesMax = Math.min(settings.freshBytesMax, failingBytesMax(settings))
     return all(topics).filter(({ topic, table }) => {
       if (table.failure !== null) return nowMs >= table.failure.retryAtMs
-      if (table.fresh.currentBytes >= this.#options.settings.freshBytesMax) return true
+      if (table.fresh.currentBytes >= bytesMax) return true
       const idleMs = nowMs - table.committedAtMs
       if (table.fresh.currentRows > 0) return idleMs >= table.definition.triggerMs
       return (

@@ -111,10 +111,11 @@ export async function attentionLines(
   const lines: string[] = []
   for (const [topic, failure] of stream.failures)
     lines.push(`topic ${topic} is not read: ${failure.reason} (tried ${failure.attempts} times)`)
+  const { held } = stream
   for (const table of stream.tables) {
     if (table.failure !== null)
       lines.push(
-        `table ${table.definition.name} can't be committed: ${table.failure.reason} (tried ${table.failure.attempts} times; its rows stay visible)`,
+        `table ${table.definition.name} can't be committed: ${table.failure.reason} (tried ${table.failure.attempts} times; ${held.has(table) ? 'its rows so far stay visible, later ones wait on the log' : 'its rows stay visible'})`,
       )
   }
   for (const topic of stream.topics) {

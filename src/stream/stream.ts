@@ -17,6 +17,7 @@ import { Committer, LostTable, reachOf, type Committable } from './committer.ts'
 import { CommitSchedule } from './commit-schedule.ts'
 import { convertTopic } from './conversion.ts'
 import { failedAgain, type Failure } from './failure.ts'
+import { heldTables, requireReading } from './held-tables.ts'
 import { LedgerStore } from './ledger-store.ts'
 import { ledgerKey, TopicLedger } from './ledger.ts'
 import { restAfter, restForAll } from './pace.ts'
@@ -142,6 +143,11 @@ export class Stream {
     return this.#tables
   }
 
+  /** Tables with too many fresh rows to read on. */
+  get held(): ReadonlySet<StreamTable> {
+    return heldTables(this.#tables, this.#options.settings)
+  }
+
   /** Another number after every change of which tables have views. */
   get tablesVersion(): number {
     return this.#tablesVersion
@@ -222,9 +228,12 @@ export class Stream {
   }
 
   async #finish(): Promise<readonly StreamTable[]> {
-    while ((await this.#turn.run(() => this.#step())) && this.failures.size === 0)
-      await this.#options.clock.sleep(0)
-    const failed = await this.#flush()
+    const step = () => this.#turn.run(() => this.#step())
+    let failed: readonly StreamTable[]
+    do {
+      while ((await step()) && this.failures.size === 0) await this.#options.clock.sleep(0)
+      failed = await this.#flush()
+    } while (this.failures.size === 0 && (await step())) // a table that was held reads on
     await this.#saveLedgers()
     this.#progress.write(this.#topics)
     return failed
@@ -299,7 +308,7 @@ export class Stream {
 
   /**
    * Resolves when everything that was answered before the call is in the fresh rows of these tables (null = all), so that a transaction
-   * begun afterwards sees it. CATCHING_UP after `catchUpTimeoutMs`; returns early when the signal aborts.
+   * begun afterwards sees it. CATCHING_UP after `catchUpTimeoutMs`, or when one of them fails and reads no further; returns early when the signal aborts.
    */
   async caughtUp(names: readonly string[] | null, signal: AbortSignal): Promise<void> {
     const target = this.reader.watermark()
@@ -308,9 +317,12 @@ export class Stream {
     const endMs = clock.monotonicMs() + settings.catchUpTimeoutMs
     // A topic that was created a moment ago is attached by the next whole step.
     const enoughSteps = this.#steps.count + (this.#unattached() ? 2 : 0)
+    const wanted =
+      names === null || names.some((name) => name === 'dead_letters') ? null : new Set(names)
     let worked = true
     while (!signal.aborted) {
-      if (this.#steps.count >= enoughSteps && this.#isLevel(target, names)) return
+      if (this.#steps.count >= enoughSteps && this.#isLevel(target, wanted)) return
+      requireReading(this.held, wanted)
       const leftMs = endMs - clock.monotonicMs()
       if (leftMs <= 0)
         throw new QuestlogError(
@@ -323,9 +335,7 @@ export class Stream {
     }
   }
 
-  #isLevel(target: Watermark, names: readonly string[] | null): boolean {
-    const wanted =
-      names === null || names.some((name) => name === 'dead_letters') ? null : new Set(names)
+  #isLevel(target: Watermark, wanted: ReadonlySet<string> | null): boolean {
     return this.#topics.every((topic) => {
       const limits = topic.limits(target)
       const tables = topic.tables.filter(
@@ -487,6 +497,7 @@ export class Stream {
       writer: this.#writer,
       deadLetters: this.deadLetters.fresh,
       settings: this.#options.settings,
+      held: () => this.held,
     }
     const stream = new TopicStream({
       topic,

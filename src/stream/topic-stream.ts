@@ -21,6 +21,8 @@ export interface TopicContext {
   readonly writer: Exclusive<DuckDBConnection>
   readonly deadLetters: FreshRows
   readonly settings: Settings
+  /** Tables that read nothing for now (held-tables.ts). */
+  readonly held: () => ReadonlySet<StreamTable>
 }
 
 /** A batch of this size means that there is more to come: the next step follows at once, not at the next poll. */
@@ -161,6 +163,9 @@ export class TopicStream {
   }
 
   async #advance(limits: ReadonlyMap<number, PartitionWatermark>): Promise<boolean> {
+    const held = this.#context.held()
+    const filling = this.tables.filter((table) => this.isLevel(table) && !held.has(table))
+    if (filling.length === 0 && this.tables.length > 0) return false
     const from = new Map(this.#partitions().map((partition) => [partition, this.head(partition)]))
     const chunk = await this.#readChunk(
       from,
@@ -171,7 +176,7 @@ export class TopicStream {
     if (chunk.ranges.size === 0) return false
     await this.#process(
       chunk,
-      this.tables.filter((table) => this.isLevel(table)),
+      filling,
       this.tables.length === 0, // a table that is gone may have set records aside
     )
     return true
@@ -181,7 +186,8 @@ export class TopicStream {
     limits: ReadonlyMap<number, PartitionWatermark>,
     busy: boolean,
   ): Promise<boolean> {
-    const behind = this.tables.filter((table) => !this.isLevel(table))
+    const held = this.#context.held()
+    const behind = this.tables.filter((table) => !this.isLevel(table) && !held.has(table))
     const from = new Map<number, number>()
     for (const partition of this.#partitions()) {
       const places = [

@@ -1,6 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { openDuckdb, queryRows } from '../../src/core/duckdb.ts'
+import { failingBytesMax } from '../../src/stream/held-tables.ts'
+import { attentionLines } from '../../src/stream/status.ts'
+import { expectEachOnce } from '../stream/commit-points.ts'
 import { FailingFiles } from '../stream/failing-files.ts'
 import { define, World } from '../stream/world.ts'
 
@@ -81,6 +84,47 @@ test('a table that fails keeps twice the memory visible, on disk, and stops none
   failing.refuses = () => false
   expect(await world.stream?.stop()).toEqual([])
   expect(committed(world, 't0')).toBe(batches * 2500)
+})
+
+test('with more than there is room for, it alone stops reading, says so, and reads on from the log when it can be committed', async () => {
+  const { world, failing } = await worldWith({ duckdbMemoryMiB: 96, duckdbTempMiB: 160 })
+  await using _ = world
+  const bytesMax = failingBytesMax(world.settings)
+  let batches = await load(world, 2.5 * bytesMax, 0)
+  const { stream, instance } = world
+  if (stream === undefined || instance === undefined) throw new Error('the stream is not running')
+  for (const names of [['t0'], ['dead_letters'], null])
+    await expect(stream.caughtUp(names, new AbortController().signal)).rejects.toMatchObject({
+      code: 'CATCHING_UP',
+      message: expect.stringContaining("table t0 can't be committed"),
+    })
+  const connection = await instance.connect()
+  const shown = count(
+    await queryRows(connection, 'SELECT count(*)::INTEGER AS n FROM "default".t0'),
+  )
+  expect(shown * eventBytes).toBeGreaterThan(bytesMax / 2)
+  expect(shown * eventBytes).toBeLessThan(bytesMax * 2)
+  expect((await attentionLines(stream, connection)).join()).toContain('later ones wait on the log')
+  connection.closeSync()
+  for (const name of others) expect(committed(world, name)).toBeGreaterThan(0)
+
+  expect((await stream.stop()).map(({ lake }) => lake.name)).toEqual(['t0'])
+  instance.closeSync()
+  await world.startOn(definition)
+  batches = await load(world, bytesMax / 2, batches)
+  failing.refuses = () => false
+  while ((world.stream?.tables ?? []).some(({ failure }) => failure !== null))
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  expect(await world.count('"default".t0')).toBe(batches * 2500)
+  await expectEachOnce(world)
+
+  failing.refuses = (path) => path.includes('/t0/data')
+  batches = await load(world, 1.5 * bytesMax, batches)
+  expect(world.stream?.held.size).toBe(1)
+  failing.refuses = () => false
+  expect(await world.stream?.stop()).toEqual([])
+  expect(committed(world, 't0')).toBe(batches * 2500)
+  expect(world.fatal).toBeUndefined()
 })
 
 test('temporary files stay below their limit', async () => {
