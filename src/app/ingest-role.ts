@@ -63,8 +63,9 @@ async function startListeners(options: RoleOptions, log: EventLog): Promise<Inge
   return {
     ...ports,
     async activate(version) {
-      definition = await options.loadDefinition(version)
-      await applyTopics(log, definition)
+      const wanted = await options.loadDefinition(version)
+      await applyTopics(log, wanted)
+      definition = wanted
       collector.replaceDefinition(definition)
       retention.replaceDefinition(definition)
       logger.info('definition activated', { version })

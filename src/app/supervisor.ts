@@ -230,6 +230,7 @@ export class Supervisor {
     const { definitions, clock } = this.#options
     const startMs = clock.monotonicMs()
     const before = this.#definition
+    const taken: Component[] = []
     try {
       const { version, definition } = await definitions.evaluate()
       if (version === this.#version) {
@@ -237,8 +238,11 @@ export class Supervisor {
         this.#refused = undefined
         return
       }
-      for (const component of this.#components) await this.#activateOn(component, version)
-      for (const component of this.#components) component.definitionVersion = version
+      for (const component of this.#components) {
+        await this.#activateOn(component, version)
+        component.definitionVersion = version
+        taken.unshift(component)
+      }
       await definitions.setActive(version)
       this.#version = version
       this.#definition = definition
@@ -251,7 +255,19 @@ export class Supervisor {
       const refused =
         error instanceof QuestlogError ? error : new QuestlogError('INTERNAL', String(error))
       this.#refused = refused
+      await this.#takeBack(taken)
       this.#say(`definition not taken, version ${this.#version} stays live: ${refused.message}`)
+    }
+  }
+
+  /** All processes go by one definition: those that have taken one that another refuses go back to the live one. */
+  async #takeBack(taken: readonly Component[]): Promise<void> {
+    for (const component of taken) {
+      component.definitionVersion = this.#version
+      await this.#activateOn(component, this.#version).catch((error: unknown) => {
+        const reason = error instanceof Error ? error.message : String(error)
+        this.#say(`${component.name} keeps the definition until it starts again: ${reason}`)
+      })
     }
   }
 

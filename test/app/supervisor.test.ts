@@ -177,6 +177,21 @@ describe('while it runs', () => {
     expect((await supervisor.status()).attention.join('\n')).not.toContain('not taken')
   })
 
+  test('a definition that ingest refuses is taken back from lake', async () => {
+    const system = makeSystem({ refuse: 2, refusedBy: 'ingest' })
+    const supervisor = await system.start()
+    system.save('// refused by the log\n', definitionOf('sword', 'knife'))
+    await until('the refusal', () => system.screen.length === 1)
+    expect(system.screen[0]).toContain('definition not taken, version 1 stays live')
+    expect(system.notes().slice(-2)).toEqual(['lake activated 2', 'lake activated 1'])
+    expect(supervisor.definitionVersion).toBe(1)
+    process.kill(await pidOf(supervisor, 'lake'), 'SIGKILL')
+    await until('lake to be back', () =>
+      system.screen.some((line) => line.startsWith('lake is back')),
+    )
+    expect(system.notes().at(-1)).toContain('lake ready with 1')
+  })
+
   test('the commands reach it with its token, and nobody without', async () => {
     const system = makeSystem()
     await system.start()
