@@ -1,5 +1,6 @@
 import type { Clock } from '../core/clock.ts'
 import type { SharedFile } from '../core/files.ts'
+import type { Settings } from '../core/settings.ts'
 
 /** What the estimate needs of a partition of the log. */
 export interface BacklogPartition {
@@ -14,28 +15,56 @@ export interface BacklogPartition {
 /** Next offset that the tables have not applied, by topic id and partition. */
 export type AppliedOffsets = ReadonlyMap<string, ReadonlyMap<number, number>>
 
-const pollIntervalMs = 250
+/** What the tables have not taken yet. */
+export interface Backlog {
+  /** Bytes of log that wait for them: the records behind what `lake/progress` says, at the mean size of the partition's records. Topics that the stream does not read count nothing. */
+  bytes(): number
+  /**
+   * How long a body of events is to wait before it is read, milliseconds: nothing up to `backlogBytesHeld`, then longer the more there is. Clients that wait for
+   * their answers then send as fast as the tables take, long before anything is refused. Tables that take nothing are not waited for.
+   */
+  delayMs(): number
+}
 
-/**
- * Bytes of log that wait for the tables: the records behind what `lake/progress` says, at the mean size of the partition's records.
- * Topics that the stream does not read count nothing. The file is read at most every 250 ms; one that can't be read leaves the last answer.
- */
+const pollIntervalMs = 250
+/** Tables whose offsets have not moved for so long take nothing. */
+const stillMs = 1_000
+const delayMsMax = 100
+
+/** The file is read at most every 250 ms; one that can't be read leaves the last answer. */
 export function createBacklog(
   progress: SharedFile,
   states: () => readonly BacklogPartition[],
   clock: Clock,
-): () => number {
+  { backlogBytesHeld }: Pick<Settings, 'backlogBytesHeld'>,
+): Backlog {
   let applied: AppliedOffsets = new Map()
   let readAtMs = Number.NEGATIVE_INFINITY
+  let movedAtMs = Number.NEGATIVE_INFINITY
   let bytes = 0
-  return () => {
+  const look = () => {
     const nowMs = clock.monotonicMs()
     if (nowMs - readAtMs < pollIntervalMs) return bytes
     readAtMs = nowMs
-    applied = parseProgress(progress.read().toString('utf8')) ?? applied
+    const next = parseProgress(progress.read().toString('utf8')) ?? applied
+    if (offsetsOf(next) > offsetsOf(applied)) movedAtMs = nowMs
+    applied = next
     bytes = states().reduce((sum, state) => sum + backlogOf(state, applied), 0)
     return bytes
   }
+  return {
+    bytes: look,
+    delayMs: () => {
+      const share = look() / backlogBytesHeld - 1
+      return share <= 0 || readAtMs - movedAtMs > stillMs ? 0 : delayMsMax * Math.min(share, 1)
+    },
+  }
+}
+
+function offsetsOf(applied: AppliedOffsets): number {
+  let sum = 0
+  for (const partitions of applied.values()) for (const offset of partitions.values()) sum += offset
+  return sum
 }
 
 function backlogOf(state: BacklogPartition, applied: AppliedOffsets): number {

@@ -38,10 +38,10 @@ export async function startIngest(options: RoleOptions): Promise<IngestRole> {
 async function startListeners(options: RoleOptions, log: EventLog): Promise<IngestRole> {
   const { data, files, clock, logger, settings } = options
   const progress = files.openShared(join(data, 'lake', 'progress'), 'read')
-  const backlogBytes = createBacklog(progress, () => log.states(), clock)
+  const backlog = createBacklog(progress, () => log.states(), clock, settings)
   const writer = options.accessLog ? createLineWriter(1) : null
   let { definition } = options
-  const broker = await openKafkaBroker(options, log, backlogBytes, () => definition)
+  const broker = await openKafkaBroker(options, log, backlog.bytes, () => definition)
   const collector = createCollector({
     log,
     settings,
@@ -50,8 +50,9 @@ async function startListeners(options: RoleOptions, log: EventLog): Promise<Inge
     definition,
     accessLog: writer === null ? null : (line) => writer.line(line),
     health: () => describeHealth(log),
-    metrics: () => [...logMetrics(log, backlogBytes()), ...broker.metrics()],
-    backlogBytes,
+    metrics: () => [...logMetrics(log, backlog.bytes()), ...broker.metrics()],
+    backlogBytes: backlog.bytes,
+    bodyDelayMs: backlog.delayMs,
   })
   const closeListeners = () => Promise.all([collector.close(), broker.close()])
   const ports = await listenBoth(options, collector, broker).catch(async (error: unknown) => {
@@ -72,7 +73,7 @@ async function startListeners(options: RoleOptions, log: EventLog): Promise<Inge
     },
     async status() {
       const lines = [...retention.attention(), ...space.attention()]
-      return describeStatus(log, collector, backlogBytes(), lines)
+      return describeStatus(log, collector, backlog.bytes(), lines)
     },
     createTopic: (spec) => log.createTopic(spec),
     listTopics: async () => log.topics(),

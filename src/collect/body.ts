@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Transform } from 'node:stream'
 import { createBrotliDecompress, createGunzip, createInflate, createInflateRaw } from 'node:zlib'
+import type { Clock } from '../core/clock.ts'
 import { asQuestlogError, QuestlogError } from '../core/errors.ts'
 import type { ByteLease } from './byte-budget.ts'
 
@@ -29,6 +30,23 @@ export function readEncoding(header: string | undefined): ContentEncoding {
 export function checkContentLength(request: IncomingMessage, bodyBytesMax: number): void {
   const length = Number(request.headers['content-length'] ?? 0)
   if (length > bodyBytesMax) throw bodyTooLarge(bodyBytesMax)
+}
+
+/** Waits before a body is read: what the client goes on sending stays in the buffers of its connection. `onFail` and errors as with `readBody`. */
+export async function holdBody(
+  request: IncomingMessage,
+  clock: Clock,
+  delayMs: number,
+  onFail: (fail: ((error: QuestlogError) => void) | null) => void,
+): Promise<void> {
+  const over = new AbortController()
+  const close = () => over.abort(closedWithin())
+  onFail((error) => over.abort(error))
+  request.once('close', close)
+  await clock.sleep(delayMs, over.signal)
+  request.off('close', close)
+  onFail(null)
+  over.signal.throwIfAborted()
 }
 
 /**
@@ -88,14 +106,14 @@ export function readBody(
       if (decoder === undefined) settle()
       else decoder.end()
     }
-    const close = () =>
-      settle(
-        new QuestlogError('REQUEST_MALFORMED', 'the client closed the connection within the body'),
-      )
+    const close = () => settle(closedWithin())
     onFail(settle)
     request.on('data', receive).once('end', end).once('close', close)
   })
 }
+
+const closedWithin = () =>
+  new QuestlogError('REQUEST_MALFORMED', 'the client closed the connection within the body')
 
 /** `deflate` is the zlib format (RFC 9110, 8.4.1.2); some clients send it without its header. */
 function createDecoder(

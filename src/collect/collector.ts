@@ -34,6 +34,8 @@ export interface CollectorOptions {
   readonly metrics: () => readonly Metric[]
   /** Bytes of log that the tables have not taken yet. Called once a request: cheap. */
   readonly backlogBytes: () => number
+  /** How long a body of events waits before it is read, milliseconds: 0 while the tables follow. Called once a body. */
+  readonly bodyDelayMs: () => number
 }
 
 /** The HTTP service that takes events: docs/reference/collector.md. */

@@ -1,6 +1,7 @@
+import type { Clock } from '../core/clock.ts'
 import { QuestlogError } from '../core/errors.ts'
 import type { Settings } from '../core/settings.ts'
-import { checkContentLength, readBody, readEncoding } from './body.ts'
+import { checkContentLength, holdBody, readBody, readEncoding } from './body.ts'
 import {
   eventTooLarge,
   looksLikeJson,
@@ -22,6 +23,8 @@ export interface PostOptions {
   readonly settings: Settings
   readonly intake: Intake
   readonly budget: ByteBudget
+  readonly clock: Clock
+  readonly bodyDelayMs: () => number
 }
 
 const noFields: readonly string[] = []
@@ -93,9 +96,9 @@ export async function postRoute(
   })
 }
 
-/** Reads the body and holds its share of the budget until `use` is over. */
+/** Reads the body, later while the tables are behind, and holds its share of the budget until `use` is over. */
 async function withBody(
-  { settings, budget }: PostOptions,
+  { settings, budget, clock, bodyDelayMs }: PostOptions,
   exchange: HttpExchange,
   use: (body: Buffer, format: BodyFormat) => Promise<void>,
 ): Promise<void> {
@@ -103,12 +106,15 @@ async function withBody(
   const declared = readFormat(request.headers['content-type'])
   const encoding = readEncoding(request.headers['content-encoding'])
   checkContentLength(request, settings.bodyBytesMax)
+  const onFail = (fail: ((error: QuestlogError) => void) | null) => {
+    if (connection !== undefined) connection.failBody = fail
+  }
+  const delayMs = bodyDelayMs()
+  if (delayMs > 0) await holdBody(request, clock, delayMs, onFail)
   if (exchange.expectsContinue) response.writeContinue()
   const lease = budget.lease()
   try {
-    const body = await readBody(request, encoding, settings, lease, (fail) => {
-      if (connection !== undefined) connection.failBody = fail
-    })
+    const body = await readBody(request, encoding, settings, lease, onFail)
     await use(body, declared === 'form' && looksLikeJson(body) ? 'detect' : declared)
   } finally {
     lease.release()

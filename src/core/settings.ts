@@ -131,6 +131,12 @@ export const settingRows = {
     8 * GiB,
     'Most bytes of log that wait for the tables; more is answered 429.',
   ),
+  backlogBytesHeld: whole(
+    64 * KiB,
+    1024 * GiB,
+    32 * MiB,
+    'From so many bytes of log that wait for the tables on, bodies of events are read later, by up to 100 ms: who waits for the answers sends as fast as the tables take.',
+  ),
   retentionCheckIntervalMs: whole(
     10,
     3_600_000,

@@ -23,9 +23,15 @@ function backlogOf(text: string, states = [state]) {
     },
     close: () => {},
   }
-  const backlog = createBacklog(file, () => states, { ...realClock, monotonicMs: () => nowMs })
+  const { bytes: backlog, delayMs } = createBacklog(
+    file,
+    () => states,
+    { ...realClock, monotonicMs: () => nowMs },
+    { backlogBytesHeld: 10_000 },
+  )
   return {
     backlog,
+    delayMs,
     reads: () => reads,
     later: (ms: number, next: string) => {
       nowMs += ms
@@ -55,6 +61,31 @@ test('the file is read at most every 250 ms; a torn one leaves the last answer',
   later(260, 'crc {"applied":{"t":{"0":{"offset":300}}}}\n')
   expect(backlog()).toBe(0)
   expect(reads()).toBe(3)
+})
+
+test('bodies wait the longer the more there is, while the tables take some of it', () => {
+  const states = [{ ...state, startOffset: 0, visibleOffset: 300, endOffset: 300, bytes: 30_000 }]
+  const { delayMs, later } = backlogOf('{"applied":{"t":{"0":{"offset":100}}}}', states)
+  const at = (offset: number) => {
+    later(260, `{"applied":{"t":{"0":{"offset":${offset}}}}}`)
+    return delayMs()
+  }
+  expect(delayMs()).toBe(100)
+  expect(at(150)).toBeCloseTo(50)
+  expect(at(190)).toBeCloseTo(10)
+  expect(at(200)).toBe(0)
+  expect(at(230)).toBe(0)
+})
+
+test('tables that take nothing are not waited for', () => {
+  const { delayMs, later } = backlogOf('{"applied":{"t":{"0":{"offset":120}}}}')
+  expect(delayMs()).toBeGreaterThan(0)
+  later(900, '{"applied":{"t":{"0":{"offset":120}}}}')
+  expect(delayMs()).toBeGreaterThan(0)
+  later(300, '{"applied":{"t":{"0":{"offset":120}}}}')
+  expect(delayMs()).toBe(0)
+  later(300, '{"applied":{"t":{"0":{"offset":121}}}}')
+  expect(delayMs()).toBeGreaterThan(0)
 })
 
 test('progress is read with bytes around it', () => {

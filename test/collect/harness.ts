@@ -143,6 +143,7 @@ export function make(
     health: () => ({ ready: true, reasons: [] }),
     metrics: () => [],
     backlogBytes: () => 0,
+    bodyDelayMs: () => 0,
     ...over,
   })
 }

@@ -1,6 +1,7 @@
 import { connect } from 'node:net'
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib'
 import { afterEach, describe, expect, test } from 'vitest'
+import { realClock, type Clock } from '../../src/core/clock.ts'
 import { QuestlogError } from '../../src/core/errors.ts'
 import { ByteBudget } from '../../src/collect/byte-budget.ts'
 import { soloBatchBytes } from '../../src/log/record-batch.ts'
@@ -277,6 +278,36 @@ describe('back-pressure', () => {
     expect(log.records).toHaveLength(1)
   })
 
+  test('while the tables are behind a body waits before it is read; single events do not', async () => {
+    const held = new Hold()
+    const { port, log, collector } = await start({}, { bodyDelayMs: () => held.ms, clock: held })
+    const pending = post(port, '/events', '{"event_type":"bare"}')
+    await until(() => held.waiting === 1, 'a body that waits')
+    expect((await ask(port, '/bare')).status).toBe(200)
+    expect(log.records).toHaveLength(1)
+    expect(collector.counters().bodyBytesHeld).toBe(0)
+    held.release()
+    expect((await pending).status).toBe(200)
+    expect(log.records).toHaveLength(2)
+  })
+
+  test('a client that goes while its body waits leaves nothing behind, and one that is too slow is told', async () => {
+    const held = new Hold()
+    const { port, log, collector } = await start(
+      { requestTimeoutMs: 1_000 },
+      { bodyDelayMs: () => held.ms, clock: held },
+    )
+    const head = 'POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n'
+    const socket = connect(port, '127.0.0.1', () => socket.write(head))
+    await until(() => held.waiting === 1, 'a body that waits')
+    socket.destroy()
+    await until(() => collector.counters().requestsInFlight === 0, 'the end of the request')
+    expect(await exchangeRaw(port, head)).toMatch(/^HTTP\/1\.1 408 [^]*REQUEST_TIMEOUT/)
+    await until(() => collector.counters().requestsInFlight === 0, 'the end of the request')
+    expect(held.waiting).toBe(0)
+    expect(log.records).toHaveLength(0)
+  })
+
   test('more requests at once than requestsMax are 503', async () => {
     const log = new FakeLog()
     let open = () => {}
@@ -366,3 +397,31 @@ test('the budget gives back exactly what was taken', () => {
   two.release()
   expect(budget.held).toBe(0)
 })
+
+/** A clock on which bodies wait until they are released. */
+class Hold implements Clock {
+  readonly ms = 77
+  readonly nowMs = realClock.nowMs
+  readonly monotonicMs = realClock.monotonicMs
+  readonly #ends = new Set<() => void>()
+
+  get waiting(): number {
+    return this.#ends.size
+  }
+
+  sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
+    if (delayMs !== this.ms) return realClock.sleep(delayMs, signal)
+    return new Promise((resolve) => {
+      const end = () => {
+        this.#ends.delete(end)
+        resolve()
+      }
+      this.#ends.add(end)
+      signal?.addEventListener('abort', end)
+    })
+  }
+
+  release(): void {
+    for (const end of this.#ends) end()
+  }
+}
