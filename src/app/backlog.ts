@@ -18,12 +18,12 @@ export type AppliedOffsets = ReadonlyMap<string, ReadonlyMap<number, number>>
 /** What the tables have not taken yet. */
 export interface Backlog {
   /** Bytes of log that wait for them: the records behind what `lake/progress` says, at the mean size of the partition's records. Topics that the stream does not read count nothing. */
-  bytes(): number
+  readonly bytes: () => number
   /**
    * How long a body of events is to wait before it is read, milliseconds: nothing up to `backlogBytesHeld`, then longer the more there is. Clients that wait for
    * their answers then send as fast as the tables take, long before anything is refused. Tables that take nothing are not waited for.
    */
-  delayMs(): number
+  readonly delayMs: () => number
 }
 
 const pollIntervalMs = 250

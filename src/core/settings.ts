@@ -244,8 +244,8 @@ export const settingRows = {
   pollIntervalMsMax: whole(
     1,
     10_000,
-    100,
-    'While nobody asks, the stream rests after a micro-batch three times as long as that took, at most this long.',
+    200,
+    'While no statement waits, the stream rests after a micro-batch three times as long as that took, nine times when there was none for a second, at most this long.',
   ),
   batchBytesMax: whole(64 * KiB, 256 * MiB, 8 * MiB, 'Most bytes of a micro-batch.'),
   freshBytesMax: whole(

@@ -60,6 +60,7 @@ async function addWhole(staging: Staging, batch: MicroBatch): Promise<boolean> {
   )
     return addSmall(staging, open, shared, batch)
   const { connection } = staging
+  await staging.write()
   await connection.run('BEGIN TRANSACTION')
   try {
     const { added, rows } = await insertWhole(staging, shared, batch)
@@ -98,9 +99,12 @@ async function addSmall(
   const checked = marks.map(
     (name) => `CASE WHEN ${isTaken} THEN ${name} ELSE error(${quoteText(closerLook)}) END`,
   )
-  const select = `SELECT ${shared.items(checked)} FROM (${staging.judged}) AS parsed`
-  const insert = `INSERT INTO ${generation.relation} (${shared.columns}) ${select} RETURNING ${marks.join(', ')}`
-  const rows = await staging.query(insert).catch((error: unknown) => {
+  const insert = (judged: string) =>
+    `INSERT INTO ${generation.relation} (${shared.columns}) SELECT ${shared.items(checked)} FROM (${judged}) AS parsed RETURNING ${marks.join(', ')}`
+  const inserted = staging.isBindable
+    ? staging.queryBound(insert)
+    : staging.write().then(() => staging.query(insert(staging.judged)))
+  const rows = await inserted.catch((error: unknown) => {
     if (error instanceof Error && error.message.includes(closerLook)) return undefined
     throw error
   })

@@ -5,6 +5,8 @@ import {
   DuckDBBlobValue,
   DuckDBDataChunk,
   INTEGER,
+  LIST,
+  listValue,
   VARCHAR,
   type DuckDBPreparedStatement,
   type DuckDBValue,
@@ -23,6 +25,8 @@ const chunkRows = 2048
 
 /** Up to so many rows planning a statement costs more than running it: then statements are prepared, and kept as long as the tables are. */
 export const smallRows = 2_048
+/** Up to so many rows they cost less as parameters of a statement than in a table: an appender takes a millisecond of this thread, however few they are. */
+const boundRowsMax = 128
 /** The temporary tables are used again for so many batches and rows: what is deleted in them is freed only with them. */
 const batchesMax = 100
 const rowsMax = 20_000
@@ -43,6 +47,9 @@ export class Staging {
   #optimizes = true
   #isSmall = false
   #hasRuns = false
+  #readable: readonly Staged[] = []
+  /** Whether `staged` holds them. */
+  #isWritten = false
   /** Whether `parsed` holds the records of an earlier batch. */
   #isParsed = false
   #batches = batchesMax
@@ -72,7 +79,7 @@ export class Staging {
     return refused
   }
 
-  /** The first half of `stage`: the records are in `staged`, and `judged` selects from them what `parsed` would hold. */
+  /** The first half of `stage`: takes the records that can be read, and gives back the others. */
   async put(records: readonly Staged[], jsonDepthMax: number): Promise<SetAside[]> {
     const refused: SetAside[] = []
     const readable = records.filter((placed) => {
@@ -83,16 +90,25 @@ export class Staging {
     })
     this.#hasRuns = readable.some(isRun)
     this.#isSmall = !this.#hasRuns && readable.length <= smallRows
+    this.#readable = readable
+    this.#isWritten = false
     await this.#optimize(!this.#isSmall)
-    await this.#empty()
-    this.#batches++
-    this.#rows += countRecords(readable)
-    await appendRows(this.#connection, readable, this.#isSmall)
     return refused
   }
 
-  /** The second half. */
+  /** The records are in `staged` afterwards, and `judged` selects from them what `parsed` would hold. */
+  async write(): Promise<void> {
+    if (this.#isWritten) return
+    await this.#empty()
+    this.#batches++
+    this.#rows += countRecords(this.#readable)
+    await appendRows(this.#connection, this.#readable, this.#isSmall)
+    this.#isWritten = true
+  }
+
+  /** The second half of `stage`. */
   async parse(): Promise<void> {
+    await this.write()
     if (this.#isSmall) {
       if (this.#isParsed) await this.run('DELETE FROM parsed')
       await this.run(`INSERT INTO parsed ${this.judged}`)
@@ -120,6 +136,23 @@ export class Staging {
   async query(sql: string): Promise<Record<string, Json>[]> {
     if (!this.#isSmall) return queryRows(this.#connection, sql)
     return rowsOf(await (await this.#prepared(sql)).run())
+  }
+
+  /** Whether there are so few records that `queryBound` costs less than to write them. */
+  get isBindable(): boolean {
+    return this.#isSmall && this.#readable.length <= boundRowsMax
+  }
+
+  /** Rows of a statement over what `judged` would select, whose records are its parameters: nothing is written for it. */
+  async queryBound(sqlOf: (judged: string) => string): Promise<Record<string, Json>[]> {
+    const statement = await this.#prepared(sqlOf(this.#conversion.parse(boundRecords)))
+    const rows = this.#readable.map((staged) => valuesOf(staged))
+    const column = (index: number) => listValue(rows.map((row) => row[index] ?? null))
+    statement.bind(
+      stagedTypes.map((_, index) => column(index)),
+      stagedTypes.map((type) => LIST(type)),
+    )
+    return rowsOf(await statement.run())
   }
 
   /** The same for a statement that also looks into tables with data files: it needs the optimizer to leave out what it can. */
@@ -250,6 +283,8 @@ const stagedTypes = [INTEGER, DOUBLE, DOUBLE, BLOB, VARCHAR]
 const parserInput = (offset: string, raw: string) =>
   `_log_partition, CAST(${offset} AS BIGINT) AS _offset, CAST(_ms AS BIGINT) AS _ms, ${raw} AS raw, id`
 const records = `SELECT ${parserInput('_offset', 'decode(raw)')} FROM staged`
+/** The casts are for DuckDB: it plans a statement anew for each run in which parameters have no type of their own. */
+const boundRecords = `SELECT ${parserInput('_offset', 'decode(raw)')} FROM (SELECT unnest($1::INTEGER[]) AS _log_partition, unnest($2::DOUBLE[]) AS _offset, unnest($3::DOUBLE[]) AS _ms, unnest($4::BLOB[]) AS raw, unnest($5::VARCHAR[]) AS id)`
 /** Of a large batch, where a row has `n` records in it. One that is alone is not split: it may hold the separator. */
 const recordsOfRuns = `SELECT ${parserInput('_offset + i', 'raw')} FROM (SELECT * EXCLUDE (raw), unnest(range(n)) AS i, unnest(CASE WHEN n = 1 THEN [decode(raw)] ELSE string_split(decode(raw), chr(${runSeparator})) END) AS raw FROM staged)`
 

@@ -73,6 +73,8 @@ export class Stream {
   readonly #leases = new Set<symbol>()
   #wake = new AbortController()
   readonly #steps: Steps
+  /** When the last statement began, monotonic. */
+  #askedAtMs = Number.NEGATIVE_INFINITY
   #loop: Promise<void> | undefined
   #stopping = false
   #fatal = false
@@ -314,7 +316,8 @@ export class Stream {
     const target = this.reader.watermark()
     if (target === undefined) return
     const { clock, settings } = this.#options
-    const endMs = clock.monotonicMs() + settings.catchUpTimeoutMs
+    this.#askedAtMs = clock.monotonicMs()
+    const endMs = this.#askedAtMs + settings.catchUpTimeoutMs
     // A topic that was created a moment ago is attached by the next whole step.
     const enoughSteps = this.#steps.count + (this.#unattached() ? 2 : 0)
     const wanted =
@@ -363,7 +366,8 @@ export class Stream {
       const isBusy = worked && this.#topics.some((topic) => topic.isBusy)
       const tookMs = clock.monotonicMs() - startMs
       if (worked && !isBusy) await clock.sleep(restForAll(tookMs, settings))
-      await clock.sleep(isBusy ? 0 : restAfter(tookMs, settings), this.#wake.signal)
+      const sinceAskedMs = clock.monotonicMs() - this.#askedAtMs
+      await clock.sleep(isBusy ? 0 : restAfter(tookMs, sinceAskedMs, settings), this.#wake.signal)
     }
   }
 

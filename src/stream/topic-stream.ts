@@ -26,7 +26,7 @@ export interface TopicContext {
 }
 
 /** A batch of this size means that there is more to come: the next step follows at once, not at the next poll. */
-const busyBytes = 128 * 1024
+const busyBytes = 1024 * 1024
 
 /** Backfill reads in small bites while new records come in, so that it never holds them up for long. */
 const backfillBytesMax = 1024 * 1024

@@ -165,6 +165,33 @@ test('what is staged in runs is what is staged record by record, in its order, a
   expect(results[1]?.rows).toHaveLength(2_996)
 })
 
+test('records that are parameters of a statement are judged as those that are written', async () => {
+  const values = [
+    '{"event_type":"purchase_sword","damage":7,"color":"red"}',
+    '{"event_type":"purchase_sword","ok":"yes"}',
+    '{"event_type":"join_guild"}',
+    '[1]',
+    'not json',
+    '{"event_type":"purchase_sword","color":"\\ud800 \u001e é"}',
+  ]
+  const id = { key: 'event_id', value: Buffer.from('mine') }
+  const records = values.map(place)
+  const named = { partition: 3, record: { ...place('{}').record, headers: [id] } }
+  const staging = new Staging(await instance.connect(), conversion)
+  expect(await staging.put([...records, named], 64)).toEqual([])
+  expect(staging.isBindable).toBe(true)
+  const bound = await staging.queryBound((judged) => `SELECT * FROM (${judged})`)
+  await staging.write()
+  expect(bound).toEqual(await staging.query(`SELECT * FROM (${staging.judged})`))
+  expect(bound.map((row) => row['id'])).toEqual([...values.map(() => null), 'mine'])
+  await staging.put(
+    Array.from({ length: 129 }, () => place('{}')),
+    64,
+  )
+  expect(staging.isBindable).toBe(false)
+  staging.close()
+})
+
 const asRecord = (value: string): NewRecord => ({
   key: null,
   value: Buffer.from(value),
