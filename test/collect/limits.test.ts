@@ -401,8 +401,8 @@ test('the budget gives back exactly what was taken', () => {
 /** A clock on which bodies wait until they are released. */
 class Hold implements Clock {
   readonly ms = 77
-  readonly nowMs = realClock.nowMs
-  readonly monotonicMs = realClock.monotonicMs
+  readonly nowMs = () => realClock.nowMs()
+  readonly monotonicMs = () => realClock.monotonicMs()
   readonly #ends = new Set<() => void>()
 
   get waiting(): number {

@@ -40,7 +40,7 @@ export class SimulatedCollector {
       health: () => ({ ready: !log.states().some(refuses), reasons: [] }),
       metrics: () => [],
       backlogBytes: () => 0,
-    bodyDelayMs: () => 0,
+      bodyDelayMs: () => 0,
     })
     return new SimulatedCollector(log, collector, await collector.listen('127.0.0.1', 0))
   }
