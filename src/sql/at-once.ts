@@ -30,11 +30,14 @@ function hasSmallLimit(tree: SyntaxNode): boolean {
     textField(asNode(modifier), 'type').startsWith('LIMIT'),
   )
   const limit = asNode(limits[0])
-  const rows = nodeField(nodeField(limit, 'limit'), 'value')?.['value']
+  const value = nodeField(nodeField(limit, 'limit'), 'value')
+  const rows = value?.['value']
   return (
     limits.length === 1 &&
     limit?.['type'] === 'LIMIT_MODIFIER' &&
     nodeField(limit, 'limit')?.['class'] === 'CONSTANT' &&
+    // The tree may be of another text with as many digits (tree-cache.ts): that bounds an INTEGER, but not 1e+1.
+    nodeField(value, 'type')?.['id'] === 'INTEGER' &&
     typeof rows === 'number' &&
     rows <= rowsAtOnceMax
   )

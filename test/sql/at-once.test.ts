@@ -70,6 +70,7 @@ describe('which statements are read at once', () => {
     'select * from range(10)',
     'select * from many limit 1025',
     'select * from many limit 10%',
+    'select * from many limit 1e+1',
     'select * from many limit (select 5)',
     'select * from (select * from many limit 5)',
     'with a as (select 1 limit 1) select * from a',

@@ -33,6 +33,25 @@ test('what may be another statement is parsed anew', async () => {
   expect(await parsed('wrong 1', 'wrong 1')).toBe(2)
 })
 
+test('where a digit may end a text or a name, only the same text has the tree', async () => {
+  expect(await parsed('select 1 as €1', 'select 1 as €2')).toBe(2)
+  expect(await parsed('select $€1$, 1, $€1$', 'select $€1$, 2, $€1$')).toBe(2)
+  expect(await parsed("select e'a'\n'\\' \" 1\"'", "select e'a'\n'\\' \" 2\"'")).toBe(2)
+  expect(await parsed('select 1 --\r \' \n " 1"', 'select 1 --\r \' \n " 2"')).toBe(2)
+  const [first, other] = ['€1', '€2'].map((tag) => ` , $${tag}$ , getenv('HOME') , $${tag}$ , `)
+  await ask(bench.engine, `select $€1$${other}$€1$`)
+  await expect(ask(bench.engine, `select $€1$${first}$€1$`)).rejects.toMatchObject({
+    code: 'SQL_REFUSED',
+  })
+  const writes = "' $€1$; COMMIT; CREATE TABLE _fresh.written AS SELECT 1; BEGIN; select $€1$ '"
+  await ask(bench.engine, `select $€2$ ${writes} $€2$`)
+  await expect(ask(bench.engine, `select $€1$ ${writes} $€1$`)).rejects.toMatchObject({
+    code: 'SQL_REFUSED',
+  })
+  expect((await ask(bench.engine, 'select 1 as €1')).names).toEqual(['€1'])
+  expect((await ask(bench.engine, 'select 1 as €2')).names).toEqual(['€2'])
+})
+
 test('the trees are bounded', async () => {
   const texts = Array.from({ length: 500 }, (_, index) => `select a${index}`)
   expect(await parsed(...texts, 'select a499', 'select a1')).toBe(501)
