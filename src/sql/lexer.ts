@@ -7,7 +7,8 @@ export interface Token {
   readonly end: number
 }
 
-const spaceOrLineComment = /(?:\s|--[^\n]*)+/y
+/** To DuckDB a carriage return alone ends a comment as well: what follows it would run, unseen by us. */
+const spaceOrLineComment = /(?:\s|--[^\n\r]*)+/y
 const word = /[\p{L}_][\p{L}\p{N}\p{M}_$]*/uy
 const dollarQuote = /\$(?:[\p{L}_][\p{L}\p{N}\p{M}_]*)?\$/uy
 const quoted = /'(?:[^']|'')*'?/y

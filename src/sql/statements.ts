@@ -73,7 +73,9 @@ export async function planStatement(whole: string, part: Part, planner: Planner)
       if (body[0] === undefined) throw unexpectedEnd(whole, end)
       const inner = excerpt(whole, { start: body[0].start, end, tokens: body })
       const tree = await parseSelect(inner, body, planner, 'EXPLAIN of ')
-      const source = excerpt(whole, { start: part.offset, end, tokens: part.tokens })
+      const head = part.tokens.slice(0, part.tokens.length - body.length)
+      const prefix = `${head.map((token) => explainPart(whole, token)).join(' ')} `
+      const source = excerpt(whole, { start: body[0].start, end, tokens: body, prefix })
       return { kind: 'explain', source, named: namedTables(tree) }
     }
     case 'summarize':
@@ -94,6 +96,13 @@ function explainedTokens(tokens: readonly Token[]): readonly Token[] {
   if (!opens || !isOption) return rest
   const close = rest.findIndex((token) => token.kind === 'other' && token.value === ')')
   return close === -1 ? [] : rest.slice(close + 1)
+}
+
+/** What stands before the query is not in the tree that is checked: it is written anew, of nothing but words and plain values of options. */
+function explainPart(whole: string, token: Token): string {
+  const text = whole.slice(token.start, token.end)
+  if (/^(?:[A-Za-z_]+|'\w*'|[(),=])$/.test(text)) return text
+  throw new SqlError('SQL_INVALID', `unexpected ${text}`, { place: placeAt(whole, token.start) })
 }
 
 const queryWords = new Set(['select', 'with', 'from', 'values', 'table', 'pivot', 'unpivot'])

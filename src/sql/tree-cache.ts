@@ -29,9 +29,9 @@ export class TreeCache {
 
 /**
  * Characters with which our lexer sees texts, names and comments where DuckDB's does, and of whose digits none but 0 means anything else than the others. Not so: `$` and `\` (a digit may
- * be what ends a text, or not), `\r` (ends a comment for DuckDB), and what is not ASCII (a letter of names for DuckDB, whatever it is).
+ * be what ends a text, or not), and what is not ASCII (a letter of names for DuckDB, whatever it is).
  */
-const plainText = /^[\t\n -#%-[\]-~]*$/
+const plainText = /^[\t\n\r -#%-[\]-~]*$/
 
 /** Every digit of a number but 0 is 9: `0x1` is a number to some parsers, and `1x1` is one with a name. */
 function withoutDigits(sql: string): string {

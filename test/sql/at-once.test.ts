@@ -140,3 +140,16 @@ describe('answers do not tell how they were read', () => {
     expect((await ask(bench.engine, 'select n from many where n = 3')).rows).toEqual([[3]])
   })
 })
+
+test.each([
+  ['explain --\r select 1; ', '; explain \n select 2'],
+  ['explain (analyze --\r) select 1; ', '; explain (analyze \n) select 2'],
+  ['explain (analyze $\u20ac$) select 1; ', '; explain (analyze $\u20ac$) select 2'],
+  ['select 1 --\r; ', '; select 2'],
+  ['show tables --\r; ', '; show tables'],
+])('what only DuckDB sees as a statement does not run: %j', async (before, after) => {
+  const sql = `${before}COMMIT; CREATE TABLE _fresh.written AS SELECT 1; BEGIN${after}`
+  await expect(ask(bench.engine, sql)).rejects.toThrow()
+  const written = "SELECT 1 FROM duckdb_tables() WHERE table_name = 'written'"
+  expect((await bench.writer.runAndReadAll(written)).getRows()).toEqual([])
+})
