@@ -118,11 +118,16 @@ export function withSchema(
   }
 }
 
-/** The schemas that were current since the rows of the current snapshot were written, the newest first, without the one that is current now: to go back to one of them loses no value. */
+/**
+ * The schemas that were current since the last snapshot was written, whether it is still the current one or not, the newest first, without the one that is current now: to go back to one of
+ * them loses no value, and no schema that a snapshot names.
+ */
 export function formerSchemas(metadata: TableMetadata): readonly TableSchema[] {
   const current = metadata['current-schema-id']
-  const snapshot = currentSnapshot(metadata)
-  const written = snapshot === undefined ? 0 : (snapshot['schema-id'] ?? current)
+  const written = (metadata.snapshots ?? []).reduce(
+    (newest, snapshot) => Math.max(newest, snapshot['schema-id'] ?? current),
+    0,
+  )
   return metadata.schemas
     .filter(({ 'schema-id': id }) => id >= written && id < current)
     .toReversed()

@@ -3,9 +3,11 @@ import {
   currentSnapshot,
   decodeMetadata,
   encodeMetadata,
+  formerSchemas,
   holdsBatch,
   newMetadata,
   withProperties,
+  withSchema,
   withSnapshot,
   type Long,
   type TableMetadata,
@@ -68,5 +70,18 @@ describe('table metadata', () => {
     expect(() => decodeMetadata(Buffer.from(text), '/lake/v7.metadata.json')).toThrow(
       expect.objectContaining({ code, message: expect.stringContaining('/lake/v7') }),
     )
+  })
+
+  test('no schema that a snapshot names is one to go back behind, also when another engine has gone back to an older snapshot', () => {
+    const fields = empty.schemas[0]?.fields ?? []
+    const ids = (metadata: TableMetadata) =>
+      formerSchemas(metadata).map((schema) => schema['schema-id'])
+    const first = withSnapshot(empty, { ...snapshot(1n, undefined, 'a'), 'schema-id': 0 })
+    const evolved = withSchema(first, fields, 1)
+    expect(ids(evolved)).toEqual([0])
+    const written = withSnapshot(evolved, { ...snapshot(2n, 1n, 'b'), 'schema-id': 1 })
+    const rolledBack = { ...written, 'current-snapshot-id': 1n }
+    expect(ids(withSchema(written, fields, 1))).toEqual([1])
+    expect(ids(withSchema(rolledBack, fields, 1))).toEqual([1])
   })
 })
