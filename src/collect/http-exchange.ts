@@ -50,8 +50,14 @@ export class HttpExchange extends Exchange {
   protected write(status: number, headers: string[], body: string): void {
     this.response.writeHead(status, headers)
     this.response.end(body)
-    if (body.length > largeAnswerBytes)
-      this.connection?.socket.setTimeout(this.desk.requestTimeoutMs)
+    this.#limitReading(body)
+  }
+
+  /** A client that does not read has a while. What waits for it may be the answer of a request before, of the time before the connection was node:http's. */
+  #limitReading(body: string): void {
+    const socket = this.connection?.socket
+    if (socket !== undefined && (body.length > largeAnswerBytes || socket.writableNeedDrain))
+      socket.setTimeout(this.desk.requestTimeoutMs)
   }
 
   override refuse(error: QuestlogError, more: readonly string[] = []): void {
@@ -86,6 +92,7 @@ export class HttpExchange extends Exchange {
       request.off('end', end).off('close', end)
       if (connection !== undefined) connection.failBody = null
       response.end()
+      this.#limitReading('')
       this.finish(status)
     })
   }

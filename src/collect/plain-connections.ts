@@ -72,7 +72,7 @@ export class PlainConnections {
 
   /** As node:http: 408 where no request ever came, nothing where one could follow. A client that does not read its answer has as long as one that does not send. */
   #endIfIdle({ connection, isDue, hasAsked, turn }: PlainConnection): void {
-    if (isDue) return
+    if (isDue || connection.broken) return // what was told that it took too long has its moment to read that
     const { keepAliveTimeoutMs, requestTimeoutMs } = this.#options.settings
     const idleMs = (this.#turn - turn - 1) * this.#watchIntervalMs
     if (hasAsked) {

@@ -1,6 +1,8 @@
 import { connect, type Socket } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
+import { realClock, type Clock } from '../../src/core/clock.ts'
 import { QuestlogError } from '../../src/core/errors.ts'
+import { lingerMs } from '../../src/collect/http-exchange.ts'
 import {
   definitionOf,
   eventDefinition,
@@ -152,6 +154,26 @@ describe('a client', () => {
     client.socket.destroy()
   })
 
+  test("that never reads its answers is let go likewise when its connection has become node:http's", async () => {
+    const reply = 'x'.repeat(8 * 1024 * 1024)
+    const definition = definitionOf(
+      eventDefinition({ type: 'large', routes: [{ method: 'GET', path: '/large', reply }] }),
+    )
+    const { log, open } = gatedLog()
+    const { port, collector } = await start({ requestTimeoutMs: 300 }, { definition, log })
+    const client = new Client(port)
+    client.socket.pause()
+    client.socket.write(get('/large'))
+    await until(() => collector.counters().requestsInFlight === 1, 'the request')
+    client.socket.write(get('/nothing'))
+    await until(() => client.socket.writableLength === 0, 'the second request')
+    for (let turn = 0; turn < 2; turn++) await exchangeRaw(port, 'HEAD / HTTP/1.0\r\n\r\n')
+    open()
+    await until(() => collector.counters().connections === 0, 'the end of the connection')
+    expect(collector.counters().answers).toEqual({ 200: 1, 404: 3 })
+    client.socket.destroy()
+  })
+
   test('that drips a plain request has requestTimeoutMs for it', async () => {
     const { port, log } = await start({ requestTimeoutMs: 150, keepAliveTimeoutMs: 600_000 })
     const client = new Client(port)
@@ -174,6 +196,29 @@ describe('a client', () => {
     expect(client.statuses()).toEqual(['408'])
     expect(log.records).toHaveLength(0)
   })
+})
+
+test('a client that was told that it took too long has lingerMs to see it', async () => {
+  let watches = 0
+  let isLingering = false
+  const clock: Clock = {
+    ...realClock,
+    sleep(delayMs, signal) {
+      if (delayMs === 25) watches += 1 // a quarter of requestTimeoutMs
+      if (delayMs !== lingerMs) return realClock.sleep(delayMs, signal)
+      isLingering = true
+      return new Promise((resolve) => signal?.addEventListener('abort', () => resolve()))
+    },
+  }
+  const { port, collector } = await start({ requestTimeoutMs: 100, drainTimeoutMs: 100 }, { clock })
+  const client = new Client(port)
+  client.socket.removeAllListeners('end')
+  await until(() => isLingering, 'the answer')
+  const before = watches
+  const isGone = () => collector.counters().connections === 0
+  await until(() => isGone() || watches > before + 2, 'some turns of the watch')
+  expect([client.statuses(), isGone()]).toEqual([['408'], false])
+  client.socket.destroy()
 })
 
 test('each request on a connection sees the definition of its moment', async () => {
