@@ -71,7 +71,7 @@ class Way {
   }
 
   /** Nothing that was sent to the server before is unread after this. */
-  async #turn(): Promise<void> {
+  async turn(): Promise<void> {
     for (let time = 0; time < 2; time++) {
       this.#asked += 1
       this.#healthy.send(health)
@@ -93,7 +93,7 @@ class Way {
     client.received = ''
     const [before, events, logged] = [collector.counters(), log.records.length, lines.length]
     client.send(Buffer.concat(requests))
-    await this.#turn()
+    await this.turn()
     if (!client.isOver) client.send(last)
     const received = (await client.all()).replaceAll(/^Date: .* GMT\r$/gm, 'Date: now\r')
     await until(() => collector.counters().connections <= 1, 'the end of the connection')
@@ -138,7 +138,10 @@ async function startWays({ given, backlogBytes }: (typeof circumstances)[number]
   const make = () => start(given, { clock, backlogBytes: () => backlogBytes, log: new SlowLog() })
   // After a HEAD a connection is node:http's.
   const head = 'HEAD /bare HTTP/1.1\r\nHost: x\r\n\r\n'
-  return { plain: new Way(await make(), ''), http: new Way(await make(), head) }
+  const ways = { plain: new Way(await make(), ''), http: new Way(await make(), head) }
+  // A connection that has said nothing yet is told after requestTimeoutMs that it took too long.
+  await Promise.all([ways.plain.turn(), ways.http.turn()])
+  return ways
 }
 
 test(
