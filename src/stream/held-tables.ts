@@ -30,7 +30,7 @@ export function heldTables(
 }
 
 /** CATCHING_UP when one of the tables (null = all) is held because it fails: to wait for it is of no use. */
-export function requireReading(
+export function requireNotHeld(
   held: ReadonlySet<StreamTable>,
   wanted: ReadonlySet<string> | null,
 ): void {

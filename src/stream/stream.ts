@@ -17,7 +17,7 @@ import { Committer, LostTable, reachOf, type Committable } from './committer.ts'
 import { CommitSchedule } from './commit-schedule.ts'
 import { convertTopic } from './conversion.ts'
 import { failedAgain, type Failure } from './failure.ts'
-import { heldTables, requireReading } from './held-tables.ts'
+import { heldTables, requireNotHeld } from './held-tables.ts'
 import { LedgerStore } from './ledger-store.ts'
 import { ledgerKey, TopicLedger } from './ledger.ts'
 import { restAfter, restForAll } from './pace.ts'
@@ -325,7 +325,7 @@ export class Stream {
     let worked = true
     while (!signal.aborted) {
       if (this.#steps.count >= enoughSteps && this.#isLevel(target, wanted)) return
-      requireReading(this.held, wanted)
+      requireNotHeld(this.held, wanted)
       const leftMs = endMs - clock.monotonicMs()
       if (leftMs <= 0)
         throw new QuestlogError(
