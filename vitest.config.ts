@@ -9,7 +9,9 @@ export const longSuites = [
   'test/cli/commands.test.ts',
   'test/e2e/bad-input.test.ts',
   'test/lake/crash.test.ts',
+  'test/lake/histories.test.ts',
   'test/lake/relocate.test.ts',
+  'test/stream/crash.test.ts',
   'test/stream/maintenance.test.ts',
   'test/stream/shared-rows.test.ts',
 ]

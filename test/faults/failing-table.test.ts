@@ -87,7 +87,7 @@ test('a table that fails keeps twice the memory visible, on disk, and stops none
 })
 
 test('with more than there is room for, it alone stops reading, says so, and reads on from the log when it can be committed', async () => {
-  const { world, failing } = await worldWith({ duckdbMemoryMiB: 96, duckdbTempMiB: 160 })
+  const { world, failing } = await worldWith({ duckdbMemoryMiB: 192, duckdbTempMiB: 64 })
   await using _ = world
   const bytesMax = failingBytesMax(world.settings)
   let batches = await load(world, 2.5 * bytesMax, 0)
