@@ -209,7 +209,7 @@ export function isIntact(bytes: Buffer): boolean {
  * RECORD_BATCH_MALFORMED when the CRC is right but the records are not (a client wrote them so); EVENT_TOO_LARGE beyond 256 MiB decompressed, or a million records.
  */
 export function decodeRecords(batch: RecordBatch): LogRecord[] {
-  return decodeRecordsWithin(batch, decompressedBytesMax)
+  return decodeRecordsIn(batch, recordBytes(batch))
 }
 
 /** So many records a compressed batch may have: some bytes can stand for any number. */
@@ -217,7 +217,12 @@ const compressedRecordsMax = 1_000_000
 
 /** `decodeRecords` with another limit: EVENT_TOO_LARGE beyond `bytesMax` decompressed. */
 export function decodeRecordsWithin(batch: RecordBatch, bytesMax: number): LogRecord[] {
-  const cursor = new Cursor(recordBytes(batch, bytesMax), batch.baseOffset)
+  return decodeRecordsIn(batch, recordBytes(batch, bytesMax))
+}
+
+/** `decodeRecords` of a batch whose `recordBytes` are at hand. RECORD_BATCH_MALFORMED */
+export function decodeRecordsIn(batch: RecordBatch, bytes: Buffer): LogRecord[] {
+  const cursor = new Cursor(bytes, batch.baseOffset)
   const appendTime = (batch.attributes & logAppendTimeBit) !== 0
   const records: LogRecord[] = []
   for (let index = 0; index < batch.recordCount; index++) {
@@ -246,10 +251,9 @@ export interface ValuePlaces {
   readonly timestampsMs: Float64Array
 }
 
-/** The values of a batch without an object for each record; undefined when one has none, or a record has headers. Errors as `decodeRecords`. */
-export function locateValues(batch: RecordBatch): ValuePlaces | undefined {
+/** The values of a batch, whose `recordBytes` are given, without an object for each record; undefined when one has none, or a record has headers. RECORD_BATCH_MALFORMED */
+export function locateValues(batch: RecordBatch, bytes: Buffer): ValuePlaces | undefined {
   const { recordCount, baseTimestampMs } = batch
-  const bytes = recordBytes(batch, decompressedBytesMax)
   if (recordCount > bytes.length / recordBytesMin) return undefined // malformed: decodeRecords says how
   const cursor = new Cursor(bytes, batch.baseOffset)
   const appendTime = (batch.attributes & logAppendTimeBit) !== 0
@@ -273,7 +277,8 @@ export function locateValues(batch: RecordBatch): ValuePlaces | undefined {
   return { bytes, starts, ends, timestampsMs }
 }
 
-function recordBytes(batch: RecordBatch, bytesMax: number): Buffer {
+/** The records of a batch as they are encoded, decompressed: a view into the batch where it is not compressed. Errors as `decodeRecords`; `bytesMax` limits what is decompressed. */
+export function recordBytes(batch: RecordBatch, bytesMax = decompressedBytesMax): Buffer {
   const bytes = batch.bytes.subarray(batchOverheadBytes)
   const codec = batch.attributes & compressionMask
   if (codec === 0) return bytes

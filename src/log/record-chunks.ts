@@ -1,5 +1,5 @@
 import { QuestlogError } from '../core/errors.ts'
-import { decodeRecords, type RecordBatch } from './record-batch.ts'
+import { decodeRecordsIn, recordBytes, type RecordBatch } from './record-batch.ts'
 import type { LogRecord } from './record.ts'
 
 /** A record with its place. */
@@ -19,10 +19,11 @@ export interface RecordChunk<Packed = never> {
   readonly bytes: number
 }
 
-/** Takes the records of a whole batch together, where it can: undefined for one whose records are to come one by one. `bytes` is their size. */
+/** Takes the records of a whole batch together, where it can: undefined for one whose records are to come one by one. `records` is what `recordBytes` gives, which it must not change; `bytes` is their size. */
 export type Pack<Packed> = (
   partition: number,
   batch: RecordBatch,
+  records: Buffer,
 ) => { readonly packed: readonly Packed[]; readonly bytes: number } | undefined
 
 /** How the reason begins for which records are set aside whose batch can't be read. */
@@ -128,12 +129,13 @@ function readablePiece<Packed>(
   pack: Pack<Packed>,
 ): Piece<Packed> {
   const isWhole = from === batch.baseOffset && to === batch.nextOffset
-  const together = isWhole ? pack(partition, batch) : undefined
+  const encoded = recordBytes(batch)
+  const together = isWhole ? pack(partition, batch, encoded) : undefined
   if (together !== undefined) {
     const { packed, bytes } = together
     return { records: packed, to, bytes: Math.max(batch.bytes.length, bytes), isPart: false }
   }
-  const decoded = decodeRecords(batch)
+  const decoded = decodeRecordsIn(batch, encoded)
   const wanted = isWhole ? decoded : decoded.slice(from - batch.baseOffset, to - batch.baseOffset)
   return {
     records: wanted.map((record) => place(partition, record, undefined)),

@@ -27,8 +27,8 @@ export const isRun = (staged: Staged): staged is RecordRun => 'values' in staged
 
 /** Packs the records of a batch into runs; undefined when one of them has to be looked at. Errors as `decodeRecords`. */
 export function packRuns(depthMax: number): Pack<RecordRun> {
-  return (partition, batch) => {
-    const places = locateValues(batch)
+  return (partition, batch, records) => {
+    const places = locateValues(batch, records)
     const values = places === undefined ? undefined : join(places)
     if (places === undefined || values === undefined) return undefined
     const { starts, ends } = places

@@ -2,8 +2,13 @@ import { isUtf8 } from 'node:buffer'
 import { gzipSync } from 'node:zlib'
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { batchOverheadBytes, encodeBatch, type RecordBatch } from '../../src/log/record-batch.ts'
-import { recordChunks } from '../../src/log/record-chunks.ts'
+import {
+  batchOverheadBytes,
+  encodeBatch,
+  recordBytes,
+  type RecordBatch,
+} from '../../src/log/record-batch.ts'
+import { recordChunks, type Pack } from '../../src/log/record-chunks.ts'
 import type { NewRecord } from '../../src/log/record.ts'
 import { nestsDeeper } from '../../src/stream/nesting.ts'
 import {
@@ -101,7 +106,7 @@ test('a whole batch of one record time is one run', () => {
     headers: [],
   }))
   const batch = encodeBatch(5, [{ timestampMs: 9, records }])
-  const together = packRuns(64)(1, batch)
+  const together = packRuns(64)(1, batch, recordBytes(batch))
   expect(together?.packed).toMatchObject([
     { partition: 1, firstOffset: 5, timestampMs: 9, count: 1_000 },
   ])
@@ -112,5 +117,24 @@ test('a batch that claims more records than its bytes can hold is left to the re
   const batch = encodeBatch(0, [
     { timestampMs: 9, records: [{ key: null, value: Buffer.from('{}'), headers: [] }] },
   ])
-  expect(packRuns(64)(0, { ...batch, recordCount: 2 ** 31 })).toBeUndefined()
+  expect(packRuns(64)(0, { ...batch, recordCount: 2 ** 31 }, recordBytes(batch))).toBeUndefined()
+})
+
+test('a batch that can not be packed is decompressed once: its records lie in the bytes that were looked at', () => {
+  const headers = [{ key: 'event_id', value: Buffer.from('7') }]
+  const value = Buffer.alloc(10_000, 'x')
+  const records = [{ key: null, value, headers }]
+  const batch = zipped(encodeBatch(0, [{ timestampMs: 9, records }]))
+  const seen: Buffer[] = []
+  const pack: Pack<RecordRun> = (partition, whole, bytes) => {
+    seen.push(bytes)
+    return packRuns(64)(partition, whole, bytes)
+  }
+  const [chunk] = recordChunks(0, { batches: [batch], nextOffset: 1 }, 0, 1, 1e9, pack)
+  const [first] = chunk?.records ?? []
+  const read = first === undefined || isRun(first) ? undefined : first.record
+  expect(read?.headers).toEqual(headers)
+  expect(value.equals(read?.value ?? Buffer.of())).toBe(true)
+  expect(seen).toHaveLength(1)
+  expect(seen[0]?.buffer === read?.value?.buffer).toBe(true)
 })
