@@ -104,6 +104,34 @@ test('answers events, switches its routes, makes topics, and stops with everythi
   expect((await get(ready['port'], '/sword')).receipt).toBe('events/0/2')
 })
 
+test('a definition that a topic refuses leaves the configs of the topics before it as they were', async () => {
+  const live = definitionOf('sword')
+  const hour = { 'retention.ms': '3600000' }
+  await storeDefinition(realFiles, data, {
+    ...live,
+    topics: [
+      { name: 'events', partitions: 1, configs: hour },
+      { name: 'other', partitions: 1, configs: hour },
+      { name: 'bad', partitions: 1, configs: { 'retention.ms': 'soon' } },
+    ],
+  })
+  const { child, find } = startIngest()
+  await find('notice', 'ready')
+  const other = { name: 'other', partitions: 1, configs: { 'retention.ms': '7200000' } }
+  child.send({ id: 1, request: 'createTopic', parameters: other })
+  await find('id', 1)
+  child.send({ id: 2, request: 'activate', parameters: { version: 2 } })
+  expect(await find('id', 2)).toMatchObject({ error: { code: 'TOPIC_CONFIG_INVALID' } })
+  child.send({ id: 3, request: 'listTopics', parameters: {} })
+  expect(await find('id', 3)).toEqual({
+    id: 3,
+    result: [
+      expect.objectContaining({ name: 'events', configs: {} }),
+      expect.objectContaining(other),
+    ],
+  })
+})
+
 test('waits for the first definition, and for a lock that another process still holds', async () => {
   await realFiles.makeFolder(join(data, 'log'))
   const lock = acquireLock(join(data, 'log', 'lock'))
