@@ -1,6 +1,7 @@
 import { dirname, join } from 'node:path'
 import { realClock } from '../core/clock.ts'
 import { QuestlogError, systemErrorCode } from '../core/errors.ts'
+import { Exclusive } from '../core/exclusive.ts'
 import { realFiles } from '../core/files.ts'
 import { createLogLineWriter } from '../core/host.ts'
 import { acquireLock, type ProcessLock } from '../core/lock.ts'
@@ -58,6 +59,8 @@ class RoleHost {
   readonly #given: RoleArguments
   readonly #logger: Logger
   readonly #locked: Promise<ProcessLock>
+  /** One at a time, in the order of asking: what the supervisor asked for last is what holds in the end. */
+  readonly #activation = new Exclusive<null>(null)
   #role: Role | undefined
   #starting: Promise<Role> | undefined
   #stopping: Promise<readonly string[]> | undefined
@@ -89,16 +92,7 @@ class RoleHost {
   }
 
   readonly #handlers: RequestHandlers = {
-    activate: async ({ version }) => {
-      if (this.#role !== undefined || this.#starting !== undefined)
-        await (await this.#running()).activate(version)
-      else
-        await this.#start(version).catch((error: unknown) => {
-          void this.#fail(error)
-          throw error
-        })
-      return null
-    },
+    activate: ({ version }) => this.#activation.run(() => this.#activate(version)),
     status: async () => (await this.#running()).status(),
     stop: async () => ({ lines: await this.#stop() }),
     createTopic: async (spec) => (await this.#ingest()).createTopic(spec),
@@ -110,6 +104,17 @@ class RoleHost {
       await (await this.#ingest()).deleteTopic(deletion)
       return null
     },
+  }
+
+  async #activate(version: number): Promise<null> {
+    if (this.#role !== undefined || this.#starting !== undefined)
+      await (await this.#running()).activate(version)
+    else
+      await this.#start(version).catch((error: unknown) => {
+        void this.#fail(error)
+        throw error
+      })
+    return null
   }
 
   async stopOrphan(): Promise<void> {

@@ -76,6 +76,8 @@ export interface SupervisorOptions {
   /** One line for the screen. */
   readonly screen: (line: string) => void
   readonly environment: NodeJS.ProcessEnv
+  /** How long a process may take for a new definition, each time that it is asked; 60,000 unless given. */
+  readonly activateTimeoutMs?: number
 }
 
 /** Starts everything and keeps it running until `stop`. Rejects, with everything stopped again, when it can't start. */
@@ -239,7 +241,11 @@ export class Supervisor {
         return
       }
       for (const component of this.#components) {
-        await this.#activateOn(component, version)
+        await this.#activateOn(component, version).catch((error: unknown) => {
+          // It may yet take the definition: what it is asked for then comes after that.
+          if (isNoAnswer(error)) taken.unshift(component)
+          throw error
+        })
         component.definitionVersion = version
         taken.unshift(component)
       }
@@ -272,12 +278,12 @@ export class Supervisor {
   }
 
   async #activateOn(component: Component, version: number): Promise<void> {
+    const timeoutMs = this.#options.activateTimeoutMs ?? activateTimeoutMs
     for (let attempt = 1; ; attempt++) {
       try {
-        return void (await component.request('activate', { version }, activateTimeoutMs))
+        return void (await component.request('activate', { version }, timeoutMs))
       } catch (error) {
-        const gone = error instanceof QuestlogError && error.code === 'NOT_RUNNING'
-        if (!gone || attempt === activateAttemptsMax) throw error
+        if (!isNoAnswer(error) || attempt === activateAttemptsMax) throw error
         await backAgain(component)
       }
     }
@@ -513,8 +519,12 @@ async function backAgain(component: Pick<Component, 'ready'>): Promise<void> {
     try {
       return await component.ready()
     } catch (error) {
-      const gone = error instanceof QuestlogError && error.code === 'NOT_RUNNING'
-      if (!gone || attempt === startAttemptsMax) throw error
+      if (!isNoAnswer(error) || attempt === startAttemptsMax) throw error
     }
   }
+}
+
+/** Whether a process has died, or not answered in time. */
+function isNoAnswer(error: unknown): boolean {
+  return error instanceof QuestlogError && error.code === 'NOT_RUNNING'
 }

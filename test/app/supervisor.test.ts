@@ -192,6 +192,23 @@ describe('while it runs', () => {
     expect(system.notes().at(-1)).toContain('lake ready with 1')
   })
 
+  test('a process that takes a refused definition too late goes back to the live one as well', async () => {
+    const system = makeSystem({ late: 2 })
+    const supervisor = await system.start({ activateTimeoutMs: 200 })
+    system.save('// slow\n', definitionOf('sword', 'knife'))
+    await until('the refusal', () => system.screen.length === 1)
+    expect(system.screen[0]).toContain('definition not taken, version 1 stays live')
+    expect(supervisor.definitionVersion).toBe(1)
+    const taken = (role: string) => system.notes().filter((line) => line.startsWith(role))
+    await until(
+      'ingest to be back',
+      () => taken('ingest activated').at(-1) === 'ingest activated 1',
+    )
+    expect(taken('ingest activated')).toContain('ingest activated 2')
+    expect(taken('lake')).toContain('lake activated 2')
+    expect(taken('lake').at(-1)).toBe('lake activated 1')
+  })
+
   test('the commands reach it with its token, and nobody without', async () => {
     const system = makeSystem()
     await system.start()
