@@ -13,6 +13,7 @@ export const longSuites = [
   'test/lake/relocate.test.ts',
   'test/stream/crash.test.ts',
   'test/stream/maintenance.test.ts',
+  'test/stream/narrowed.test.ts',
   'test/stream/shared-rows.test.ts',
 ]
 

@@ -3,6 +3,7 @@ import { QuestlogError, systemErrorCode } from '../core/errors.ts'
 import { avroFormat, decodeContainer, encodeContainer, type AvroFormat } from './avro-container.ts'
 import { dayPartition, locationOf, pathOf } from './location.ts'
 import type { PartitionSpec } from './metadata.ts'
+import { valueRanges, type ValueRanges } from './pruning.ts'
 import type { TableSchema } from './schema.ts'
 
 /** Statistics of a data file by field id. Bounds are in Iceberg's single-value form (bounds.ts). */
@@ -37,6 +38,13 @@ export interface LiveFile {
   readonly snapshotId: string
   /** The columns and nested parts that it holds, as far as its writer said so. */
   readonly fieldIds: readonly number[]
+  /** What is known of its values. */
+  readonly ranges: ValueRanges
+}
+
+interface Bound {
+  readonly key: number
+  readonly value: Uint8Array
 }
 
 /** One entry of a manifest in the spec's own spelling (spec, "Manifests"). Entries of other engines pass through with all that the schema below has. */
@@ -53,6 +61,8 @@ export interface ManifestEntry {
     readonly record_count: bigint
     readonly file_size_in_bytes: bigint
     readonly column_sizes?: readonly { readonly key: number }[] | null
+    readonly lower_bounds?: readonly Bound[] | null
+    readonly upper_bounds?: readonly Bound[] | null
   }
 }
 
@@ -125,6 +135,7 @@ export function liveFile(entry: ManifestEntry, manifest: Inherited): LiveFile {
     day: dayOf(file.partition[dayPartition]),
     snapshotId: String(entry.snapshot_id ?? manifest.added_snapshot_id),
     fieldIds: (file.column_sizes ?? []).map(({ key }) => key),
+    ranges: valueRanges(file.lower_bounds ?? [], file.upper_bounds ?? []),
   }
 }
 
@@ -132,7 +143,8 @@ export function liveFile(entry: ManifestEntry, manifest: Inherited): LiveFile {
 export function newLiveFile(file: DataFile, snapshotId: number): LiveFile {
   const { path, recordCount, sizeBytes, day, metrics } = file
   const fieldIds = [...metrics.columnSizes.keys()]
-  return { path, recordCount, sizeBytes, day, snapshotId: String(snapshotId), fieldIds }
+  const ranges = valueRanges(pairs(metrics.lowerBounds), pairs(metrics.upperBounds))
+  return { path, recordCount, sizeBytes, day, snapshotId: String(snapshotId), fieldIds, ranges }
 }
 
 /** Counts and ranges over the entries of a manifest, as its row in the manifest list needs them. */

@@ -9,6 +9,7 @@ import { dataFolder } from './location.ts'
 import { removeLeftovers } from './leftovers.ts'
 import type { DataFile, FileMetrics, LiveFile } from './manifest.ts'
 import { fieldIdsSql, leavesOf, readSchemaSql, type TableSchema } from './schema.ts'
+import { filesInRanges, type Narrowing } from './pruning.ts'
 import type { LakeTable } from './table.ts'
 import { dataFileName, type Codec } from './table-format.ts'
 
@@ -85,6 +86,19 @@ export function scanSql(table: TableShape, files: readonly LiveFile[]): string {
   }
   const paths = files.map((file) => quoteText(file.path)).join(', ')
   return `SELECT ${names.join(', ')} FROM read_parquet([${paths}], hive_partitioning = false, schema = ${readSchemaSql(table.schema)})`
+}
+
+/** `scanSql` of no more columns and files than a statement may want; undefined when no file has rows for it. The table has at least one of the columns. */
+export function narrowScanSql(
+  table: TableShape,
+  files: readonly LiveFile[],
+  { columns, ranges }: Narrowing,
+): string | undefined {
+  const found = filesInRanges(files, table.schema, ranges)
+  if (found.length === 0) return undefined
+  const isWanted = ({ name }: { readonly name: string }) => columns.has(name.toLowerCase())
+  const schema = { ...table.schema, fields: table.schema.fields.filter(isWanted) }
+  return scanSql({ ...table, columns: table.columns.filter(isWanted), schema }, found)
 }
 
 /** The days that occur, oldest first, each with the condition for its rows. */

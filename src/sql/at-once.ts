@@ -44,14 +44,21 @@ function hasSmallLimit(tree: SyntaxNode): boolean {
 }
 
 function isPlainScan(tree: SyntaxNode): boolean {
+  const grouped = ['modifiers', 'group_expressions', 'group_sets']
+  return (
+    grouped.every((field) => listField(tree, field).length === 0) &&
+    tree['having'] === null &&
+    tree['aggregate_handling'] === 'STANDARD_HANDLING' &&
+    isPlainSelect(tree)
+  )
+}
+
+/** Of one table or none, with nothing in it that is a query by itself or looks at the rows around. */
+export function isPlainSelect(tree: SyntaxNode): boolean {
   const from = nodeField(tree, 'from_table')
   const isPlain =
     tree['type'] === 'SELECT_NODE' &&
-    ['modifiers', 'group_expressions', 'group_sets'].every(
-      (field) => listField(tree, field).length === 0,
-    ) &&
-    ['having', 'sample', 'qualify'].every((field) => tree[field] === null) &&
-    tree['aggregate_handling'] === 'STANDARD_HANDLING' &&
+    ['sample', 'qualify'].every((field) => tree[field] === null) &&
     listField(nodeField(tree, 'cte_map'), 'map').length === 0 &&
     (from?.['type'] === 'EMPTY' || (from?.['type'] === 'BASE_TABLE' && from['sample'] === null))
   if (!isPlain) return false

@@ -5,6 +5,7 @@ import { asQuestlogError, QuestlogError, type ErrorCode } from '../core/errors.t
 import type { Logger } from '../core/logger.ts'
 import type { Metric } from '../core/metrics.ts'
 import type { Settings } from '../core/settings.ts'
+import type { Narrowing } from '../lake/pruning.ts'
 import type { SnapshotWanted } from '../lake/time-travel.ts'
 import { quoteName } from '../plan/columns.ts'
 import {
@@ -43,6 +44,11 @@ export interface FreshSource {
     name: string,
     wanted: SnapshotWanted,
   ): Promise<string | undefined>
+  /**
+   * A SELECT of the rows that a table of the namespace has at this moment, with no more columns and files than are wanted; undefined when there is none that is better than its view. `name` is in lower
+   * case. Under a lease. Its text may fail after this moment, or give the rows of it: never fewer, nor some of them twice.
+   */
+  narrowedScan(name: string, wanted: Narrowing): string | undefined
 }
 
 export interface SqlEngineOptions {
@@ -321,7 +327,9 @@ class DuckdbEngine implements SqlEngine {
     const lease = source.lease()
     let mayBeOpen = true
     try {
-      for await (const event of execute(plan, { duckdb, signal, clock, namespace, views })) {
+      const narrowedScan = (name: string, wanted: Narrowing) => source.narrowedScan(name, wanted)
+      const execution = { duckdb, signal, clock, namespace, views, narrowedScan }
+      for await (const event of execute(plan, execution)) {
         if (event.kind === 'rows') rows += event.chunk.rowCount
         yield event
       }

@@ -8,10 +8,12 @@ import {
 import type { Clock } from '../core/clock.ts'
 import type { DuckDBConnection } from '../core/duckdb.ts'
 import { asQuestlogError, QuestlogError } from '../core/errors.ts'
+import type { Narrowing } from '../lake/pruning.ts'
 import { quoteName, quoteText } from '../plan/columns.ts'
 import { readAtOnce, type AtOnce } from './at-once.ts'
 import type { Views } from './catalog.ts'
 import { resultNames } from './naming.ts'
+import { readNarrowing } from './narrow.ts'
 import { SqlError } from './sql-error.ts'
 import type { Plan } from './statements.ts'
 import { asNode, listField, nodeField, textField, type SyntaxNode } from './syntax-tree.ts'
@@ -43,6 +45,8 @@ export interface Execution {
   readonly clock: Clock
   readonly namespace: string
   readonly views: Views
+  /** As `FreshSource.narrowedScan`. */
+  readonly narrowedScan: (name: string, wanted: Narrowing) => string | undefined
 }
 
 /**
@@ -68,8 +72,7 @@ export async function* execute(plan: Plan, execution: Execution): AsyncGenerator
       }
       const choose: Choose = (names) =>
         resultNames(plan.tree, names).map((name, index) => ({ name, index }))
-      const atOnce = readAtOnce(plan)
-      const result = atOnce && (await runAtOnce(atOnce, execution))
+      const result = await readFew(plan, execution)
       return yield* result === undefined
         ? streamRows(plan.source.sql, execution, choose)
         : handOn(result, choose)
@@ -160,16 +163,39 @@ async function* inMemory(
 const beginReading = 'BEGIN TRANSACTION READ ONLY'
 const behindBegin = `${beginReading};\n`
 
+/** All rows of a statement; undefined when there may be many. Of its table it is given no more than it names, if that can be had: then the table's name means that part. */
+async function readFew(
+  plan: Extract<Plan, { kind: 'select' }>,
+  execution: Execution,
+): Promise<DuckDBMaterializedResult | undefined> {
+  const atOnce = readAtOnce(plan)
+  if (atOnce === undefined) return undefined
+  const table = readNarrowing(plan.tree, plan.source.sql)
+  const scan = table && execution.narrowedScan(table.name.toLowerCase(), table.wanted)
+  if (table === undefined || scan === undefined) return runAtOnce(atOnce, execution)
+  try {
+    const part = `WITH ${quoteName(table.name)} AS NOT MATERIALIZED (${scan})\n`
+    return await runAtOnce(atOnce, execution, part)
+  } catch (error) {
+    if (execution.signal.aborted) throw error
+    // The part may be gone already. A failure of the statement itself comes again, in its own words.
+    await execution.duckdb.run('ROLLBACK')
+    return runAtOnce(atOnce, execution)
+  }
+}
+
 /** All rows of a statement, planned once and read with its transaction in one go. Undefined when there are too many. */
 async function runAtOnce(
   { sql, rowsMax }: AtOnce,
   { duckdb, clock, signal }: Execution,
+  part = '',
 ): Promise<DuckDBMaterializedResult | undefined> {
   // Of several statements DuckDB gives the result of the first that has rows.
-  const script = `${behindBegin}${sql}\n;COMMIT`
+  const before = behindBegin + part
+  const script = `${before}${sql}\n;COMMIT`
   const result = await interruptible(duckdb, clock, signal, () =>
     duckdb.run(script).catch((error: unknown) => {
-      throw new PrefixedError(error, behindBegin.length)
+      throw new PrefixedError(error, before.length)
     }),
   )
   return result.rowCount > rowsMax ? undefined : result

@@ -7,7 +7,7 @@ import type { Files } from '../core/files.ts'
 import type { Logger } from '../core/logger.ts'
 import type { DataFile } from '../lake/manifest.ts'
 import { offsetsProperty } from '../lake/offsets.ts'
-import { scanSql, writeDataFiles } from '../lake/parquet.ts'
+import { narrowScanSql, scanSql, writeDataFiles } from '../lake/parquet.ts'
 import type { LakeTable } from '../lake/table.ts'
 import { codecOf } from '../lake/table-format.ts'
 import type { SnapshotPart } from './fresh-rows.ts'
@@ -61,7 +61,14 @@ interface PendingCommit {
 export async function snapshotPart(lake: LakeTable): Promise<SnapshotPart> {
   const files = await lake.liveFiles()
   const paths = new Set(files.map((file) => file.path))
-  return { scan: scanSql(lake, files), recordCount: lake.recordCount, paths }
+  const { folder, columns, schema, dayColumn, recordCount } = lake
+  const shape = { folder, columns, schema, dayColumn }
+  return {
+    scan: scanSql(shape, files),
+    narrowed: (wanted) => narrowScanSql(shape, files, wanted),
+    recordCount,
+    paths,
+  }
 }
 
 /** How far the rows of a table reach: only its own commits move it. */

@@ -1,4 +1,5 @@
 import type { DuckDBConnection } from '../core/duckdb.ts'
+import type { Narrowing } from '../lake/pruning.ts'
 import { duckdbType, quoteName, type Column } from '../plan/columns.ts'
 
 /** Schemas of the shared in-memory database that hold no table of the user. */
@@ -9,6 +10,8 @@ export const countSchema = '_counts'
 export interface SnapshotPart {
   /** A SELECT of the table's columns over the data files of its snapshot. */
   readonly scan: string
+  /** The same of no more columns and files than are wanted; undefined when no file has rows for it. */
+  readonly narrowed: (wanted: Narrowing) => string | undefined
   readonly recordCount: number
   /** The files that the SELECT reads. */
   readonly paths: ReadonlySet<string>

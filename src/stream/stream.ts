@@ -9,6 +9,7 @@ import type { Logger } from '../core/logger.ts'
 import type { Settings } from '../core/settings.ts'
 import { LogReader } from '../log/reader.ts'
 import type { PartitionWatermark, Topic, Watermark } from '../log/record.ts'
+import type { Narrowing } from '../lake/pruning.ts'
 import type { SnapshotWanted } from '../lake/time-travel.ts'
 import { defaultNamespace } from '../plan/compile.ts'
 import type { Definition } from '../plan/definition.ts'
@@ -300,6 +301,12 @@ export class Stream {
   ): Promise<string | undefined> {
     const standard = this.#definition?.namespace ?? defaultNamespace
     return this.#tableSet.pastScan(namespace ?? standard, name, wanted)
+  }
+
+  /** A SELECT of a table's rows of this moment, of no more columns and files than are wanted; undefined when there is none that is better than its view. `name` is in lower case. */
+  narrowedScan(name: string, wanted: Narrowing): string | undefined {
+    const table = this.#tables.find(({ lake }) => lake.name.toLowerCase() === name)
+    return table?.fresh.narrowed(wanted)
   }
 
   /** Looks for new records at once instead of at the next poll. */

@@ -1,4 +1,5 @@
 import { inTransaction, queryRows, type DuckDBConnection } from '../core/duckdb.ts'
+import type { Narrowing } from '../lake/pruning.ts'
 import { quoteName, type Column } from '../plan/columns.ts'
 import {
   countSchema,
@@ -13,6 +14,9 @@ import type { SharedRows } from './shared-rows.ts'
 import { hasBit } from './verdict.ts'
 
 type Offsets = ReadonlyMap<number, number>
+
+/** Of more tables the view is as good. */
+const narrowGenerationsMax = 8
 
 /** Rows that came after each other; `next` are the offsets after them. */
 interface Part {
@@ -182,6 +186,23 @@ export class TableRows {
     return row?.['n'] !== 0
   }
 
+  /**
+   * A SELECT of the rows that `wanted` may ask for, with no more columns and files than that. It reads the tables of DuckDB themselves that hold the fresh rows of this moment: once one
+   * of them is gone it fails, and never leaves out what has been committed meanwhile. Undefined when the view is as good.
+   */
+  narrowed({ columns, ranges }: Narrowing): string | undefined {
+    const { generations } = this.shared
+    if (generations.length > narrowGenerationsMax) return undefined
+    const named = this.columns.filter(({ name }) => columns.has(name.toLowerCase()))
+    const chosen = named.length > 0 ? named : this.columns.slice(0, 1)
+    const names = new Set(chosen.map(({ name }) => name.toLowerCase()))
+    const scan = this.#snapshot.narrowed({ columns: names, ranges })
+    const fresh = generations.map(({ relation }) =>
+      this.#select(this.#committed, 'true', chosen, relation),
+    )
+    return [...(scan === undefined ? [] : [scan]), ...fresh].join(' UNION ALL ')
+  }
+
   #condition(committed: Offsets): string {
     const from = [...committed]
       .filter(([, offset]) => offset > 0)
@@ -192,13 +213,16 @@ export class TableRows {
     return [hasBit('parsed.t', this.index), ...from].join(' AND ')
   }
 
-  #select(committed: Offsets, condition: string): string {
+  #select(
+    committed: Offsets,
+    condition: string,
+    columns = this.columns,
+    source = this.shared.view,
+  ): string {
     const table = this.shared.conversion.tables.get(this.name)
     if (table === undefined) throw new TypeError(`table ${this.name} does not read this topic`)
-    const items = this.columns.map(
-      (column) => `${table.value(column)} AS ${quoteName(column.name)}`,
-    )
-    return `SELECT ${items.join(', ')} FROM ${this.shared.view} AS parsed WHERE ${this.#condition(committed)} AND ${condition}`
+    const items = columns.map((column) => `${table.value(column)} AS ${quoteName(column.name)}`)
+    return `SELECT ${items.join(', ')} FROM ${source} AS parsed WHERE ${this.#condition(committed)} AND ${condition}`
   }
 
   async #replaceViews(

@@ -11,7 +11,7 @@ let files = 0
 function fileOf(recordCount: number, day: string | null = openDay, bytesPerRow = 10): LiveFile {
   const path = `/lake/${files++}.parquet`
   const sizeBytes = 500 + recordCount * bytesPerRow
-  return { path, recordCount, sizeBytes, day, snapshotId: '1', fieldIds: [] }
+  return { path, recordCount, sizeBytes, day, snapshotId: '1', fieldIds: [], ranges: new Map() }
 }
 
 /** Merges until nothing is left to do; gives the files and the rows that were written again. */

@@ -1,9 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { readAtOnce, rowsAtOnceMax } from '../../src/sql/at-once.ts'
-import { splitStatements } from '../../src/sql/lexer.ts'
 import { SqlError } from '../../src/sql/sql-error.ts'
-import { planStatement } from '../../src/sql/statements.ts'
-import { ask, openBench, until, type Bench } from './support.ts'
+import { ask, openBench, planSelect, until, type Bench } from './support.ts'
 
 const many = rowsAtOnceMax * 5
 
@@ -19,23 +17,7 @@ afterAll(() => bench.close())
 /** Such a statement gives the same rows, but its LIMIT is not known before it runs. */
 const streamed = (sql: string) => `${sql} offset 0`
 
-async function plan(sql: string) {
-  const connection = await bench.instance.connect()
-  try {
-    const serialize = async (text: string): Promise<unknown> => {
-      const reader = await connection.runAndReadAll('SELECT json_serialize_sql($1::VARCHAR)', [
-        text,
-      ])
-      return JSON.parse(String(reader.getRows()[0]?.[0]))
-    }
-    const [part] = splitStatements(sql)
-    const made = part && (await planStatement(sql, part, { namespace: 'default', serialize }))
-    if (made?.kind !== 'select') throw new Error(`${sql} is no SELECT`)
-    return made
-  } finally {
-    connection.closeSync()
-  }
-}
+const plan = (sql: string) => planSelect(bench, sql)
 
 describe('which statements are read at once', () => {
   test.each([

@@ -10,6 +10,8 @@ import { createSqlEngine, type FreshSource, type SqlEngine } from '../../src/sql
 import { QuestlogError } from '../../src/core/errors.ts'
 import type { SnapshotWanted } from '../../src/lake/time-travel.ts'
 import type { SqlStats } from '../../src/sql/engine.ts'
+import { splitStatements } from '../../src/sql/lexer.ts'
+import { planStatement } from '../../src/sql/statements.ts'
 import { encodeRows } from '../../src/sql/values.ts'
 
 /** What the engine asked of the stream, in order. */
@@ -31,6 +33,9 @@ export class RecordingSource implements FreshSource {
     this.leasesMost = Math.max(this.leasesMost, this.leases)
     return { release: () => void this.leases-- }
   }
+
+  /** Replaced by tests that have one. */
+  narrowedScan: FreshSource['narrowedScan'] = () => undefined
 
   /** One table has a past, of two snapshots. */
   async pastScan(
@@ -113,6 +118,25 @@ export async function openBench(
       instance.closeSync()
       rmSync(folder, { recursive: true, force: true })
     },
+  }
+}
+
+/** A SELECT, planned with DuckDB's own tree. */
+export async function planSelect({ instance }: Bench, sql: string) {
+  const connection = await instance.connect()
+  try {
+    const serialize = async (text: string): Promise<unknown> => {
+      const reader = await connection.runAndReadAll('SELECT json_serialize_sql($1::VARCHAR)', [
+        text,
+      ])
+      return JSON.parse(String(reader.getRows()[0]?.[0]))
+    }
+    const [part] = splitStatements(sql)
+    const made = part && (await planStatement(sql, part, { namespace: 'default', serialize }))
+    if (made?.kind !== 'select') throw new Error(`${sql} is no SELECT`)
+    return made
+  } finally {
+    connection.closeSync()
   }
 }
 

@@ -102,6 +102,7 @@ class Play {
       deadLetterColumns,
       {
         scan: `SELECT ${deadLetterColumns.map(({ name, type }) => `NULL::${duckdbType(type)} AS ${quoteName(name)}`).join(', ')} WHERE false`,
+        narrowed: () => undefined,
         recordCount: 0,
         paths: new Set(),
       },
@@ -124,7 +125,8 @@ class Play {
   }
 
   #snapshot(name: string, recordCount: number): SnapshotPart {
-    return { scan: `SELECT * FROM snapshots.${name}`, recordCount, paths: new Set() }
+    const scan = `SELECT * FROM snapshots.${name}`
+    return { scan, narrowed: () => undefined, recordCount, paths: new Set() }
   }
 
   async #create(): Promise<void> {

@@ -1,0 +1,116 @@
+import type { ColumnRange, Narrowing } from '../lake/pruning.ts'
+import { isPlainSelect } from './at-once.ts'
+import {
+  asNode,
+  listField,
+  locationOf,
+  nodeField,
+  textField,
+  walk,
+  type SyntaxNode,
+} from './syntax-tree.ts'
+
+/** The one table of a statement, and what it may want of it. */
+export interface NarrowedTable {
+  /** As the statement spells it, without a schema. */
+  readonly name: string
+  readonly wanted: Narrowing
+}
+
+/**
+ * What a SELECT of one table asks of it: the columns that it names, and the whole numbers that its WHERE compares them to. A view binds all its columns, and all files, which costs
+ * several times what a look-up does. Undefined when it is another statement, or may ask for what it does not name.
+ */
+export function readNarrowing(tree: SyntaxNode, sql: string): NarrowedTable | undefined {
+  const from = nodeField(tree, 'from_table')
+  const name = textField(from, 'table_name')
+  const isPlain =
+    isPlainSelect(tree) &&
+    from?.['type'] === 'BASE_TABLE' &&
+    from['at_clause'] === null &&
+    listField(from, 'column_name_alias').length === 0 &&
+    textField(from, 'schema_name') === '' &&
+    textField(from, 'catalog_name') === ''
+  if (!isPlain) return undefined
+  const columns = namedColumns(tree, new Set([name, textField(from, 'alias')].map(lower)))
+  if (columns === undefined) return undefined
+  const conditions = conjuncts(nodeField(tree, 'where_clause'))
+  const ranges = conditions.flatMap((condition) => rangeOf(condition, sql) ?? [])
+  return { name, wanted: { columns, ranges } }
+}
+
+const lower = (text: string) => text.toLowerCase()
+
+/** Undefined when all of them may be meant: by a star, by a position, or by the name of the table, which is a row of it. */
+function namedColumns(
+  tree: SyntaxNode,
+  tables: ReadonlySet<string>,
+): ReadonlySet<string> | undefined {
+  const columns = new Set<string>()
+  for (const node of walk(tree)) {
+    if (node['class'] === 'STAR' || node['class'] === 'POSITIONAL_REFERENCE') return undefined
+    if (node['class'] !== 'COLUMN_REF') continue
+    const parts = partsOf(node)
+    if (tables.has(parts.at(-1) ?? '')) return undefined
+    for (const part of parts) columns.add(part)
+  }
+  return columns
+}
+
+function partsOf(reference: SyntaxNode): readonly string[] {
+  return listField(reference, 'column_names').map((part) => lower(String(part)))
+}
+
+/** The conditions that must all be true. */
+function conjuncts(condition: SyntaxNode | undefined): readonly SyntaxNode[] {
+  if (condition === undefined) return []
+  if (condition['type'] !== 'CONJUNCTION_AND') return [condition]
+  return listField(condition, 'children').flatMap((child) => conjuncts(asNode(child)))
+}
+
+const unbounded = { min: Number.NEGATIVE_INFINITY, max: Number.POSITIVE_INFINITY }
+
+/** By the type of a comparison, the values that are wanted of what stands left of it. Limits belong to them: more is always right. */
+const bounds: Readonly<Record<string, (value: number) => { min: number; max: number }>> = {
+  COMPARE_EQUAL: (value) => ({ min: value, max: value }),
+  COMPARE_GREATERTHAN: (value) => ({ ...unbounded, min: value }),
+  COMPARE_GREATERTHANOREQUALTO: (value) => ({ ...unbounded, min: value }),
+  COMPARE_LESSTHAN: (value) => ({ ...unbounded, max: value }),
+  COMPARE_LESSTHANOREQUALTO: (value) => ({ ...unbounded, max: value }),
+}
+
+/** Only of a column to the left, as it is usually written. */
+function rangeOf(condition: SyntaxNode, sql: string): ColumnRange | undefined {
+  const isBetween = condition['type'] === 'COMPARE_BETWEEN'
+  const column = columnOf(nodeField(condition, isBetween ? 'input' : 'left'))
+  if (column === undefined) return undefined
+  if (isBetween) {
+    const min = numberOf(nodeField(condition, 'lower'), sql) ?? unbounded.min
+    const max = numberOf(nodeField(condition, 'upper'), sql) ?? unbounded.max
+    return { column, min, max }
+  }
+  const value = numberOf(nodeField(condition, 'right'), sql)
+  const range = bounds[textField(condition, 'type')]
+  return value === undefined || range === undefined ? undefined : { column, ...range(value) }
+}
+
+/** The table may be named before it: what has more parts may be a field of a struct. */
+function columnOf(node: SyntaxNode | undefined): string | undefined {
+  if (node?.['class'] !== 'COLUMN_REF') return undefined
+  const parts = partsOf(node)
+  return parts.length === 1 ? parts[0] : undefined
+}
+
+/** A whole number as the text has it: the tree may be of another text with other digits (tree-cache.ts). */
+function numberOf(node: SyntaxNode | undefined, sql: string): number | undefined {
+  if (node?.['class'] !== 'CONSTANT' || !isAscii.test(sql)) return undefined
+  wholeNumber.lastIndex = locationOf(node) ?? sql.length
+  const digits = wholeNumber.exec(sql)?.[0]
+  return digits === undefined ? undefined : Number(digits)
+}
+
+/** Places in the tree are bytes, those in the text characters. */
+// eslint-disable-next-line no-control-regex
+const isAscii = /^[\x00-\x7f]*$/
+/** Few enough to be exact. */
+const wholeNumber = /(?<![\w.])\d{1,15}(?![\w.])/y

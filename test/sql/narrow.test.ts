@@ -1,0 +1,126 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { Narrowing } from '../../src/lake/pruning.ts'
+import { readNarrowing } from '../../src/sql/narrow.ts'
+import { ask, openBench, planSelect, type Bench } from './support.ts'
+
+let bench: Bench
+beforeAll(async () => {
+  bench = await openBench()
+})
+afterAll(() => bench.close())
+
+async function read(sql: string) {
+  const { tree, source } = await planSelect(bench, sql)
+  return readNarrowing(tree, source.sql)
+}
+
+const [low, high] = [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY]
+
+test.each<[string, readonly string[], Narrowing['ranges']]>([
+  ['where _offset = 12345', ['damage', '_offset'], [{ column: '_offset', min: 12345, max: 12345 }]],
+  [
+    `s where "Damage" > 3 and (s._offset <= 9 and color = '7')`,
+    ['damage', 's', '_offset', 'color'],
+    [{ column: 'damage', min: 3, max: high }],
+  ],
+  [
+    'where damage between 10 and 20 and _offset < 5 limit 3',
+    ['damage', '_offset'],
+    [
+      { column: 'damage', min: 10, max: 20 },
+      { column: '_offset', min: low, max: 5 },
+    ],
+  ],
+  ['where damage = 3 or _offset = 4', ['damage', '_offset'], []],
+  ['where not damage = 3', ['damage'], []],
+  ['where damage = -3 and damage = 1.5 and damage = 1e3 and damage = $$4$$', ['damage'], []],
+  ['where damage between 1 + 1 and 9', ['damage'], [{ column: 'damage', min: low, max: 9 }]],
+  ['where damage = 9999999999999999', ['damage'], []],
+  [`where color = 'é' and damage = 3`, ['color', 'damage'], []],
+  ['where color.damage = 3', ['color', 'damage'], []],
+  [
+    'group by color having max(size) > 3 order by weight limit 2',
+    ['damage', 'color', 'size', 'weight'],
+    [],
+  ],
+])(
+  'of `select damage from swords %s` the columns and the numbers are known',
+  async (rest, columns, ranges) => {
+    const table = await read(`select damage from swords ${rest}`)
+    expect(table?.name).toBe('swords')
+    expect(new Set(table?.wanted.columns)).toEqual(new Set(columns))
+    expect(table?.wanted.ranges).toEqual(ranges)
+  },
+)
+
+test.each([
+  'select * from swords where damage = 3',
+  'select swords.* from swords',
+  "select columns('d.*') from swords",
+  'select #1 from swords',
+  'select swords from swords',
+  'select to_json(s) from swords as s',
+  'from swords',
+  'select a from swords as s(a)',
+  'select damage from "default".swords',
+  'select damage from swords, shields',
+  'select damage from swords where damage = (select max(damage) from swords)',
+  'select row_number() over (order by damage) from swords',
+  'with swords as (select 1 as damage) select damage from swords',
+  'select damage from swords union all select damage from swords',
+  'select damage from swords using sample 3',
+  'select damage from (select * from swords)',
+  'select 1',
+])('`%s` may ask for all there is', async (sql) => {
+  expect(await read(sql)).toBeUndefined()
+})
+
+/** What is asked of the table, and answered with a part of it. */
+function answerWith(scan: string): Narrowing[] {
+  const asked: Narrowing[] = []
+  bench.source.narrowedScan = (name, wanted) => {
+    if (name !== 'sword_purchases') return undefined
+    asked.push(wanted)
+    return scan
+  }
+  return asked
+}
+
+test('a statement gets the part of its table that it names, with the numbers of its own text', async () => {
+  const asked = answerWith('SELECT damage FROM _fresh.sword_purchases_1 WHERE damage IN (2, 3)')
+  for (const damage of [2, 3]) {
+    const { rows } = await ask(
+      bench.engine,
+      `select damage from SWORD_PURCHASES where damage = ${damage}`,
+    )
+    expect(rows).toEqual([[damage]])
+    expect(asked.pop()?.ranges).toEqual([{ column: 'damage', min: damage, max: damage }])
+  }
+  const { rows } = await ask(bench.engine, 'select s.damage + 1 as more from sword_purchases s')
+  expect(rows).toEqual([[3], [4]])
+})
+
+test('a part that is gone is no failure: the statement reads the whole table', async () => {
+  const asked = answerWith('SELECT damage FROM _fresh.gone')
+  const { rows } = await ask(bench.engine, 'select damage from sword_purchases where damage = 7')
+  expect(rows).toEqual([[7]])
+  expect(asked).toHaveLength(1)
+})
+
+test('a failure of the statement is told in its own words and places', async () => {
+  const failure = async (sql: string) => {
+    const error: unknown = await ask(bench.engine, sql).catch((reason: unknown) => reason)
+    if (!(error instanceof Error)) throw new Error(`${sql} did not fail`)
+    return error
+  }
+  for (const sql of [
+    'select damge from sword_purchases where damage = 7',
+    `select cast(damage || 'x' as integer) from sword_purchases where damage = 7`,
+  ]) {
+    const asked = answerWith('SELECT damage FROM _fresh.sword_purchases_1')
+    const narrowed = await failure(sql)
+    expect(asked).toHaveLength(1)
+    bench.source.narrowedScan = () => undefined
+    expect(await failure(sql)).toEqual(narrowed)
+  }
+})
