@@ -64,7 +64,15 @@ class FakeTable implements PublishedTable {
     this.#live = numbers.map((n) => {
       const path = this.pathOf(n)
       if (!existsSync(path)) writeFileSync(path, String(n))
-      return { path, recordCount: 1, sizeBytes: 1, day: null, snapshotId: '1', fieldIds: [1], ranges: new Map() }
+      return {
+        path,
+        recordCount: 1,
+        sizeBytes: 1,
+        day: null,
+        snapshotId: '1',
+        fieldIds: [1],
+        ranges: new Map(),
+      }
     })
   }
 
