@@ -163,7 +163,7 @@ async function* inMemory(
 const beginReading = 'BEGIN TRANSACTION READ ONLY'
 const behindBegin = `${beginReading};\n`
 
-/** All rows of a statement; undefined when there may be many. Of its table it is given no more than it names, if that can be had: then the table's name means that part. */
+/** All rows of a statement; undefined when there may be many. Of its table it is given no more than it names, if that can be had. */
 async function readFew(
   plan: Extract<Plan, { kind: 'select' }>,
   execution: Execution,
@@ -174,8 +174,7 @@ async function readFew(
   const scan = table && execution.narrowedScan(table.name.toLowerCase(), table.wanted)
   if (table === undefined || scan === undefined) return runAtOnce(atOnce, execution)
   try {
-    const part = `WITH ${quoteName(table.name)} AS NOT MATERIALIZED (${scan})\n`
-    return await runAtOnce(atOnce, execution, part)
+    return await runAtOnce({ ...atOnce, sql: table.readFrom(scan, atOnce.sql) }, execution)
   } catch (error) {
     if (execution.signal.aborted) throw error
     // The part may be gone already. A failure of the statement itself comes again, in its own words.
@@ -188,14 +187,12 @@ async function readFew(
 async function runAtOnce(
   { sql, rowsMax }: AtOnce,
   { duckdb, clock, signal }: Execution,
-  part = '',
 ): Promise<DuckDBMaterializedResult | undefined> {
   // Of several statements DuckDB gives the result of the first that has rows.
-  const before = behindBegin + part
-  const script = `${before}${sql}\n;COMMIT`
+  const script = `${behindBegin}${sql}\n;COMMIT`
   const result = await interruptible(duckdb, clock, signal, () =>
     duckdb.run(script).catch((error: unknown) => {
-      throw new PrefixedError(error, before.length)
+      throw new PrefixedError(error, behindBegin.length)
     }),
   )
   return result.rowCount > rowsMax ? undefined : result

@@ -1,4 +1,5 @@
 import type { ColumnRange, Narrowing } from '../lake/pruning.ts'
+import { quoteName } from '../plan/columns.ts'
 import { isPlainSelect } from './at-once.ts'
 import {
   asNode,
@@ -15,6 +16,8 @@ export interface NarrowedTable {
   /** As the statement spells it, without a schema. */
   readonly name: string
   readonly wanted: Narrowing
+  /** The statement, or what begins with it, with the rows of a SELECT in place of the table. */
+  readonly readFrom: (scan: string, statement: string) => string
 }
 
 /**
@@ -31,12 +34,38 @@ export function readNarrowing(tree: SyntaxNode, sql: string): NarrowedTable | un
     listField(from, 'column_name_alias').length === 0 &&
     textField(from, 'schema_name') === '' &&
     textField(from, 'catalog_name') === ''
-  if (!isPlain) return undefined
-  const columns = namedColumns(tree, new Set([name, textField(from, 'alias')].map(lower)))
+  const start = isPlain ? placeOf(from, sql) : sql.length
+  const end = start + (matchAt(spelledName, sql, start)?.length ?? 0)
+  if (end === start) return undefined
+  const alias = textField(from, 'alias')
+  const columns = namedColumns(tree, new Set([lower(name), lower(alias)]))
   if (columns === undefined) return undefined
   const conditions = conjuncts(nodeField(tree, 'where_clause'))
   const ranges = conditions.flatMap((condition) => rangeOf(condition, sql) ?? [])
-  return { name, wanted: { columns, ranges } }
+  const as = alias === '' ? ` AS ${quoteName(name)}` : ''
+  return {
+    name,
+    wanted: { columns, ranges },
+    readFrom: (scan, statement) =>
+      `${statement.slice(0, start)}(${scan})${as}${statement.slice(end)}`,
+  }
+}
+
+const spelledName = /"(?:[^"]|"")+"|[A-Za-z_][\w$]*/y
+
+/** In the text, where the tree gives bytes. Its end when it is not known. */
+function placeOf(node: SyntaxNode, sql: string): number {
+  const bytes = locationOf(node) ?? Number.POSITIVE_INFINITY
+  if (isAscii.test(sql)) return Math.min(bytes, sql.length)
+  return Buffer.from(sql).subarray(0, bytes).toString().length
+}
+
+// oxlint-disable-next-line no-control-regex
+const isAscii = /^[\x00-\x7f]*$/
+
+function matchAt(pattern: RegExp, sql: string, place: number): string | undefined {
+  pattern.lastIndex = place
+  return pattern.exec(sql)?.[0]
 }
 
 const lower = (text: string) => text.toLowerCase()
@@ -103,14 +132,10 @@ function columnOf(node: SyntaxNode | undefined): string | undefined {
 
 /** A whole number as the text has it: the tree may be of another text with other digits (tree-cache.ts). */
 function numberOf(node: SyntaxNode | undefined, sql: string): number | undefined {
-  if (node?.['class'] !== 'CONSTANT' || !isAscii.test(sql)) return undefined
-  wholeNumber.lastIndex = locationOf(node) ?? sql.length
-  const digits = wholeNumber.exec(sql)?.[0]
+  if (node?.['class'] !== 'CONSTANT') return undefined
+  const digits = matchAt(wholeNumber, sql, placeOf(node, sql))
   return digits === undefined ? undefined : Number(digits)
 }
 
-/** Places in the tree are bytes, those in the text characters. */
-// eslint-disable-next-line no-control-regex
-const isAscii = /^[\x00-\x7f]*$/
 /** Few enough to be exact. */
 const wholeNumber = /(?<![\w.])\d{1,15}(?![\w.])/y

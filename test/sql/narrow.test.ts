@@ -36,7 +36,11 @@ test.each<[string, readonly string[], Narrowing['ranges']]>([
   ['where damage = -3 and damage = 1.5 and damage = 1e3 and damage = $$4$$', ['damage'], []],
   ['where damage between 1 + 1 and 9', ['damage'], [{ column: 'damage', min: low, max: 9 }]],
   ['where damage = 9999999999999999', ['damage'], []],
-  [`where color = 'é' and damage = 3`, ['color', 'damage'], []],
+  [
+    `where color = 'é𝄞' and damage = 3`,
+    ['color', 'damage'],
+    [{ column: 'damage', min: 3, max: 3 }],
+  ],
   ['where color.damage = 3', ['color', 'damage'], []],
   [
     'group by color having max(size) > 3 order by weight limit 2',
@@ -96,8 +100,15 @@ test('a statement gets the part of its table that it names, with the numbers of 
     expect(rows).toEqual([[damage]])
     expect(asked.pop()?.ranges).toEqual([{ column: 'damage', min: damage, max: damage }])
   }
-  const { rows } = await ask(bench.engine, 'select s.damage + 1 as more from sword_purchases s')
-  expect(rows).toEqual([[3], [4]])
+  for (const sql of [
+    'select s.damage + 1 as more from sword_purchases s',
+    `select damage + length('é𝄞') - 1 from "sword_purchases"`,
+    '/* from sword_purchases */ from "Sword_Purchases" as "select" select "select".damage + 1',
+    'select sword_purchases.damage + 1 from sword_purchases -- limit 1',
+  ]) {
+    expect((await ask(bench.engine, sql)).rows).toEqual([[3], [4]])
+    expect(asked.pop()?.columns).toContain('damage')
+  }
 })
 
 test('a part that is gone is no failure: the statement reads the whole table', async () => {
