@@ -10,6 +10,7 @@ import { createIcebergRest, icebergPrefix } from '../sql/iceberg-rest.ts'
 import { createSqlServer, type SqlServer } from '../sql/sql-server.ts'
 import type { Topic } from '../log/record.ts'
 import type { Definition } from '../plan/definition.ts'
+import { activeVersion } from '../plan/store.ts'
 import {
   attentionLines,
   summarizeTable,
@@ -114,7 +115,18 @@ async function activate(
   definition: Definition,
 ): Promise<void> {
   await requireFreeFolders(options, definition)
-  await stream.activate(definition)
+  await stream.activate(definition, await liveDefinition(options))
+}
+
+/** The definition that all processes went by last; undefined before the first, and where it can't be read any more: a new one must be able to replace it. */
+async function liveDefinition({ files, data, logger, loadDefinition }: RoleOptions) {
+  try {
+    const version = await activeVersion(files, data)
+    return version === undefined ? undefined : await loadDefinition(version)
+  } catch (error) {
+    logger.warn('the live definition can not be read', { error })
+    return undefined
+  }
 }
 
 function hiveTables(stream: Stream): readonly StreamTable[] {

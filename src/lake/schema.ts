@@ -70,6 +70,20 @@ export function assignIds(
 /** Old names of columns by their new ones. A rename that was made before changes nothing. */
 export type Renamed = Readonly<Record<string, string>>
 
+/** The columns that a table with these is to have. */
+export type WantedColumns = (existing: readonly Column[]) => readonly Column[]
+
+/** Whether a schema already has what `wanted` asks for: given its columns, that answers with the same. */
+export function hasColumns(schema: IcebergStruct, wanted: WantedColumns, renamed?: Renamed) {
+  try {
+    const { fields } = assignIds(schema.fields, 0, wanted(columnsOf(schema)), renamed)
+    return JSON.stringify(fields) === JSON.stringify(schema.fields)
+  } catch (error) {
+    if (error instanceof QuestlogError && error.code === 'EVOLUTION_REFUSED') return false
+    throw error
+  }
+}
+
 function withNewNames(
   current: readonly IcebergField[],
   columns: readonly Column[],

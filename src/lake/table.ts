@@ -32,10 +32,12 @@ import { readLiveFiles } from './time-travel.ts'
 import {
   assignIds,
   columnsOf,
+  hasColumns,
   type FieldsWithIds,
   type IcebergField,
   type Renamed,
   type TableSchema,
+  type WantedColumns,
 } from './schema.ts'
 import {
   findVersion,
@@ -116,9 +118,6 @@ export interface TableCommit {
   /** Merged into the table's properties, and repeated in the snapshot's summary. */
   readonly properties?: Readonly<Record<string, string>>
 }
-
-/** The columns that are asked for, of a table that has these. */
-export type WantedColumns = (existing: readonly Column[]) => readonly Column[]
 
 export interface FileReplacement {
   /** Paths of live files. */
@@ -324,18 +323,8 @@ class IcebergTable implements LakeTable {
   }
 
   formerSchema(wanted: WantedColumns, renamed?: Renamed): TableSchema | undefined {
-    const { metadata } = this.#state
-    const fits = (schema: TableSchema) => {
-      try {
-        const columns = wanted(columnsOf(schema))
-        const { fields } = assignIds(schema.fields, metadata['last-column-id'], columns, renamed)
-        return isSame(fields, schema.fields)
-      } catch (error) {
-        if (error instanceof QuestlogError && error.code === 'EVOLUTION_REFUSED') return false
-        throw error
-      }
-    }
-    return fits(this.schema) ? undefined : formerSchemas(metadata).find(fits)
+    if (hasColumns(this.schema, wanted, renamed)) return undefined
+    return formerSchemas(this.#state.metadata).find((schema) => hasColumns(schema, wanted, renamed))
   }
 
   restore(former: TableSchema, properties?: Readonly<Record<string, string>>): Promise<void> {

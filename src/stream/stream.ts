@@ -163,9 +163,9 @@ export class Stream {
 
   /**
    * Brings the tables to a definition: commits what is fresh, creates and evolves tables, then reads on. DEFINITION_INVALID and
-   * EVOLUTION_REFUSED leave everything as it was.
+   * EVOLUTION_REFUSED leave everything as it was. `live` is the definition that the whole system went by last: what another one has done to the tables may be taken back.
    */
-  async activate(definition: Definition): Promise<void> {
+  async activate(definition: Definition, live = this.#definition ?? definition): Promise<void> {
     await this.#turn.run(async () => {
       await this.#writer.run((connection) => checkExpressions(connection, definition))
       const failed = await this.#flush()
@@ -185,7 +185,9 @@ export class Stream {
       // Nothing may change the files of a table while it is opened anew.
       const tables = await this.#commitTurn
         .run(() =>
-          this.#tableSet.apply(definition, this.#tables, (table) => endOffsets(this.reader, table)),
+          this.#tableSet.apply(definition, live, this.#tables, (table) =>
+            endOffsets(this.reader, table),
+          ),
         )
         .catch((error: unknown) => {
           if (error instanceof LostTable) this.#die(error)

@@ -10,14 +10,13 @@ import { metadataFolder } from '../lake/location.ts'
 import { currentSchema, type TableMetadata } from '../lake/metadata.ts'
 import { scanSql } from '../lake/parquet.ts'
 import { requirePlainColumns } from '../lake/plain-folder.ts'
-import { columnsOf } from '../lake/schema.ts'
+import { columnsOf, hasColumns, type TableSchema, type WantedColumns } from '../lake/schema.ts'
 import {
   createTable,
   openDurableTable,
   openTable,
   type LakeTable,
   type TableLocation,
-  type WantedColumns,
 } from '../lake/table.ts'
 import { formatOf, formatProperties } from '../lake/table-format.ts'
 import {
@@ -53,6 +52,13 @@ export interface TableSetOptions {
   readonly partBytes: number
 }
 
+/** A table that is there already. */
+interface Existing {
+  readonly lake: LakeTable
+  /** The schema to go back to. */
+  readonly former: TableSchema | undefined
+}
+
 /** Opens the tables of the lake, brings them to a definition, and keeps their views in DuckDB. */
 export class TableSet {
   readonly #options: TableSetOptions
@@ -84,16 +90,17 @@ export class TableSet {
   /**
    * Creates and evolves the tables of the definition; then replaces the views and generations of `before` in one transaction. The fresh
    * rows of `before` must be committed. Tables that the definition no longer names stay readable. `startOffsets` gives the
-   * `questlog.offsets` text of a table that starts at the end of its topic. After an error everything is as it was; where even that
-   * could not be done, it is a LostTable.
+   * `questlog.offsets` text of a table that starts at the end of its topic. What another definition than `live` has done to a table without writing rows is taken back first, where that
+   * is what the definition wants. After an error everything is as it was; where even that could not be done, it is a LostTable.
    */
   async apply(
     definition: Definition,
+    live: Definition,
     before: readonly StreamTable[],
     startOffsets: (table: TableDefinition) => Promise<string | undefined>,
   ): Promise<StreamTable[]> {
-    const existing = await this.#openEvolvable(definition)
-    const former = new Map([...existing].map(([name, lake]) => [name, lake.metadata]))
+    const existing = await this.#openEvolvable(definition, live)
+    const former = new Map([...existing].map(([name, { lake }]) => [name, lake.metadata]))
     try {
       return await this.#change(definition, before, existing, startOffsets)
     } catch (error) {
@@ -110,7 +117,7 @@ export class TableSet {
   async #change(
     definition: Definition,
     before: readonly StreamTable[],
-    existing: ReadonlyMap<string, LakeTable>,
+    existing: ReadonlyMap<string, Existing>,
     startOffsets: (table: TableDefinition) => Promise<string | undefined>,
   ): Promise<StreamTable[]> {
     const tables: StreamTable[] = []
@@ -119,13 +126,14 @@ export class TableSet {
     )
     for (const table of definition.tables) {
       const offsets = table.from === 'latest' ? await startOffsets(table) : undefined
+      const found = existing.get(table.name)
       const lake =
-        existing.get(table.name) ??
+        found?.lake ??
         (await createTable(this.#location(definition.namespace, table.name), table.columns, {
           ...(offsets === undefined ? {} : { [offsetsProperty]: offsets }),
           ...(table.format === undefined ? {} : formatProperties(table.format)),
         }))
-      const columns = await bringTo(lake, table)
+      const columns = await bringTo(lake, table, found?.former)
       await noteRules(lake, definition, table)
       await noteFormat(lake, table)
       const next = new Map<number, number>()
@@ -182,23 +190,24 @@ export class TableSet {
   }
 
   /** The tables that are there already. Refuses the definition as a whole when one of them can't follow it: the others must not have changed by then. */
-  async #openEvolvable(definition: Definition): Promise<ReadonlyMap<string, LakeTable>> {
-    const tables = new Map<string, LakeTable>()
+  async #openEvolvable(
+    definition: Definition,
+    live: Definition,
+  ): Promise<ReadonlyMap<string, Existing>> {
+    const tables = new Map<string, Existing>()
     for (const table of definition.tables) {
       const lake = await openDurableTable(this.#location(definition.namespace, table.name))
       if (lake === undefined) continue
       try {
-        if (lake.formerSchema(wantedOf(table), renamedOf(table)) !== undefined) {
-          tables.set(table.name, lake)
-          continue
-        }
+        const former = formerSchema(lake, table, liveTable(definition, live, table))
+        tables.set(table.name, { lake, former })
+        if (former !== undefined) continue
         const columns = withFormer(table, lake.columns)
         lake.requireEvolution(columns, renamedOf(table))
         if (table.format === 'hive') requirePlainColumns(lake.metadata, columns, renamedOf(table))
       } catch (error) {
         throw refusedEvolution(error, definition, table)
       }
-      tables.set(table.name, lake)
     }
     return tables
   }
@@ -259,12 +268,35 @@ function renamedOf(table: TableDefinition): Readonly<Record<string, string>> {
   return { _log_partition: '_partition', ...table.renamed }
 }
 
+/** A table as the live definition has it; where that has none, as the definition that is to be applied. */
+function liveTable(
+  definition: Definition,
+  live: Definition,
+  table: TableDefinition,
+): TableDefinition {
+  const named = live.namespace === definition.namespace ? live.tables : []
+  return named.find(({ name }) => name === table.name) ?? table
+}
+
 /**
- * The table's columns once it has those of the definition. Where nothing was written since it had them last, it gets the very same back: an activation that
- * a kill has ended half-way must not cost the columns that it had taken out already.
+ * The schema that a table had before a definition that never went live changed it, when it had what is wanted and nothing was written since: an activation that was refused, or that a kill
+ * has ended half-way, must not cost the columns that it had taken out already. What the live definition has done is done: a column that it has dropped comes back as a new one.
  */
-async function bringTo(lake: LakeTable, table: TableDefinition): Promise<readonly Column[]> {
-  const former = lake.formerSchema(wantedOf(table), renamedOf(table))
+function formerSchema(
+  lake: LakeTable,
+  table: TableDefinition,
+  live: TableDefinition,
+): TableSchema | undefined {
+  if (hasColumns(lake.schema, wantedOf(live), renamedOf(live))) return undefined
+  return lake.formerSchema(wantedOf(table), renamedOf(table))
+}
+
+/** The table's columns once it has those of the definition, or a former schema again. */
+async function bringTo(
+  lake: LakeTable,
+  table: TableDefinition,
+  former: TableSchema | undefined,
+): Promise<readonly Column[]> {
   if (former !== undefined) {
     await lake.restore(former)
     return lake.columns

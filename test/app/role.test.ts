@@ -5,13 +5,18 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { z } from 'zod'
 import type { RoleArguments } from '../../src/app/roles.ts'
+import { realClock } from '../../src/core/clock.ts'
 import { realFiles } from '../../src/core/files.ts'
 import { acquireLock } from '../../src/core/lock.ts'
-import { storeDefinition } from '../../src/plan/store.ts'
+import { openTable } from '../../src/lake/table.ts'
+import type { Definition } from '../../src/plan/definition.ts'
+import { setActiveVersion, storeDefinition } from '../../src/plan/store.ts'
+import { define } from '../stream/world.ts'
 import { definitionOf, until } from './fixtures/fake-system.ts'
 
-// The real ingest process, run from its source.
+// The real processes, run from their source.
 const program = fileURLToPath(new URL('../../src/app/role-main.ts', import.meta.url))
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -27,7 +32,7 @@ afterEach(() => {
   rmSync(data, { recursive: true, force: true })
 })
 
-function startIngest(changes: Partial<RoleArguments> = {}) {
+function startRole(changes: Partial<RoleArguments> = {}) {
   const given: RoleArguments = {
     role: 'ingest',
     data,
@@ -71,7 +76,7 @@ function get(port: unknown, path: string): Promise<{ status: number; receipt: st
 }
 
 test('answers events, switches its routes, makes topics, and stops with everything kept', async () => {
-  const { child, ended, find } = startIngest()
+  const { child, ended, find } = startRole()
   const { port } = await find('notice', 'ready')
   expect(await get(port, '/sword')).toEqual({ status: 200, receipt: 'events/0/0' })
   expect((await get(port, '/knife')).status).toBe(404)
@@ -99,7 +104,7 @@ test('answers events, switches its routes, makes topics, and stops with everythi
   })
   expect(await ended).toBe(0)
   // The next start goes on where this one ended.
-  const next = startIngest({ definitionVersion: 2 })
+  const next = startRole({ definitionVersion: 2 })
   const ready = await next.find('notice', 'ready')
   expect((await get(ready['port'], '/sword')).receipt).toBe('events/0/2')
 })
@@ -115,7 +120,7 @@ test('a definition that a topic refuses leaves the configs of the topics before 
       { name: 'bad', partitions: 1, configs: { 'retention.ms': 'soon' } },
     ],
   })
-  const { child, find } = startIngest()
+  const { child, find } = startRole()
   await find('notice', 'ready')
   const other = { name: 'other', partitions: 1, configs: { 'retention.ms': '7200000' } }
   child.send({ id: 1, request: 'createTopic', parameters: other })
@@ -132,10 +137,42 @@ test('a definition that a topic refuses leaves the configs of the topics before 
   })
 })
 
+test('lake takes back what a definition has dropped that never went live; what a live one has dropped comes back as a new column', async () => {
+  const swords = (params: z.ZodRawShape, table: object) =>
+    define({
+      events: { purchase_sword: { params: z.object(params) } },
+      tables: { swords: { from: 'purchase_sword', ...table } },
+    })
+  const first = swords({ color: z.string().optional() }, {})
+  const store = (definition: Definition) => storeDefinition(realFiles, data, definition)
+  const [one, two, three] = [
+    await store(first),
+    await store(swords({}, { dropped: ['color'] })),
+    await store(first),
+  ]
+  await setActiveVersion(realFiles, data, one)
+  const { child, find } = startRole({ role: 'lake', definitionVersion: one })
+  await find('notice', 'ready')
+  const colorId = async (version: number) => {
+    child.send({ id: version, request: 'activate', parameters: { version } })
+    expect(await find('id', version)).toEqual({ id: version, result: null })
+    const location = { files: realFiles, clock: realClock, lakeFolder: join(data, 'lake') }
+    const lake = await openTable({ ...location, namespace: 'default', name: 'swords' })
+    return lake?.schema.fields.find((field) => field.name === 'color')?.id
+  }
+  const id = await colorId(one)
+  expect(await colorId(two)).toBeUndefined()
+  expect(await colorId(three)).toBe(id)
+  const four = await store(swords({}, { dropped: ['color'] }))
+  expect(await colorId(four)).toBeUndefined()
+  await setActiveVersion(realFiles, data, four)
+  expect(await colorId(await store(first))).toBeGreaterThan(id ?? 0)
+})
+
 test('waits for the first definition, and for a lock that another process still holds', async () => {
   await realFiles.makeFolder(join(data, 'log'))
   const lock = acquireLock(join(data, 'log', 'lock'))
-  const { child, find } = startIngest({ definitionVersion: null })
+  const { child, find } = startRole({ definitionVersion: null })
   child.send({ id: 1, request: 'activate', parameters: { version: 1 } })
   setTimeout(() => lock?.release(), 300)
   const { port } = await find('notice', 'ready')
@@ -143,11 +180,11 @@ test('waits for the first definition, and for a lock that another process still 
 })
 
 test('says why it can not start', async () => {
-  const first = startIngest()
+  const first = startRole()
   const { port } = await first.find('notice', 'ready')
   const folder = realpathSync(mkdtempSync(join(tmpdir(), 'questlog-role-')))
   await storeDefinition(realFiles, folder, definitionOf('sword'))
-  const second = startIngest({ port: Number(port), data: folder })
+  const second = startRole({ port: Number(port), data: folder })
   expect(await second.find('notice', 'failed')).toMatchObject({
     error: { code: 'PORT_BUSY', facts: { port, role: 'ingest' } },
   })
@@ -156,7 +193,7 @@ test('says why it can not start', async () => {
 })
 
 test('stops cleanly when its supervisor is gone', async () => {
-  const { child, ended, find } = startIngest()
+  const { child, ended, find } = startRole()
   await find('notice', 'ready')
   child.disconnect()
   expect(await ended).toBe(0)

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { z } from 'zod'
 import { realClock } from '../../src/core/clock.ts'
 import type { LakeTable } from '../../src/lake/table.ts'
+import type { Definition } from '../../src/plan/definition.ts'
 import { readByIcebird } from '../lake/support.ts'
 import { FailingFiles } from './failing-files.ts'
 import { define, World } from './world.ts'
@@ -61,6 +62,36 @@ test('a column is renamed, widened and dropped by metadata only, and comes back 
   world.abandon()
   await world.start(swords({ ...damage, color: z.string().optional() }, renamed))
   expect(await rows()).toHaveLength(3)
+})
+
+test('a column that was dropped comes back as a new one, also when nothing was written meanwhile; by a definition that did not go live it was never dropped', async () => {
+  await using world = await World.open()
+  const color = { color: z.string().optional() }
+  const first = swords(color)
+  const without = swords({}, { dropped: ['color'] })
+  let stream = await world.start(first)
+  await commitSword(world, { color: 'red' })
+  const colors = () => world.query('SELECT color FROM "default".sword_purchases ORDER BY _offset')
+  const restart = async (live: Definition) => {
+    await stream.stop()
+    world.abandon()
+    stream = await world.startOn(first, live)
+  }
+
+  await stream.activate(without)
+  await stream.activate(first, first) // another process has refused the one without
+  expect(await colors()).toEqual([{ color: 'red' }])
+  await stream.activate(without)
+  await restart(first) // everything was killed before the one without was live
+  expect(await colors()).toEqual([{ color: 'red' }])
+
+  await stream.activate(without)
+  await stream.activate(first)
+  expect(await colors()).toEqual([{ color: null }])
+  await stream.activate(without)
+  await restart(without)
+  await commitSword(world, { color: 'blue' })
+  expect(await colors()).toEqual([{ color: null }, { color: 'blue' }])
 })
 
 test('a change that no file could follow is refused with the reason and the ways out, and no table has changed', async () => {

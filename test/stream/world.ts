@@ -45,8 +45,8 @@ export class World {
     return this.startOn(definition)
   }
 
-  /** Starts the stream with the topics that there are. */
-  async startOn(definition: Definition): Promise<Stream> {
+  /** Starts the stream with the topics that there are. `live` as of `Stream.activate`. */
+  async startOn(definition: Definition, live?: Definition): Promise<Stream> {
     this.instance = await openDuckdb({
       memoryMiB: this.settings.duckdbMemoryMiB,
       threads: 2,
@@ -62,7 +62,7 @@ export class World {
       dataFolder: this.folder,
       onFatal: (error) => (this.fatal = error),
     })
-    await this.stream.activate(definition)
+    await this.stream.activate(definition, live)
     this.stream.start()
     return this.stream
   }
