@@ -8,8 +8,8 @@ import { latenciesOf, spreadOf, type Latencies, type Spread } from './statistics
 
 export const eventsPerSecond = 5_000
 export const durationMs = 6_000
-/** Time for the first statements and the first commits; not counted. */
-const warmUpMs = 1_000
+/** Time for the first statements and the first commits, which are due after two seconds; not counted. */
+const warmUpMs = 3_500
 const settlingMs = 3_000
 export const probesPerSecond = 60
 /** A slow answer must not keep the next probe from being sent, but a stuck server must. */
