@@ -10,6 +10,7 @@ import type { Logger } from '../core/logger.ts'
 import type { SqlEngine } from '../sql/engine.ts'
 import { exportPath, exportRoot, type ExportPath } from './export-root.ts'
 import {
+  addToVersion,
   makeDraft,
   parseTableVersion,
   publishVersion,
@@ -79,9 +80,7 @@ export async function exportRows(
     for (const name of written) await files.syncFile(join(draft, name))
     await parts.turn.run(async () => {
       const replaced = versionFor(request, parts, target) // another export may have come between
-      if (replaced !== null && request.mode === 'append') await addFilesOf(files, replaced, draft)
-      await syncFolders(files, draft)
-      await publishVersion(parts, { path: target.real, draft, name: randomUUID(), replaced })
+      await publish(parts, target, { draft, written, replaced, mode: request.mode })
       await removeReplaced(parts)
     })
     return { rows, folder: target.real, files: written }
@@ -90,17 +89,44 @@ export async function exportRows(
   }
 }
 
+async function publish(
+  parts: ExportParts,
+  target: ExportPath,
+  {
+    draft,
+    written,
+    replaced,
+    mode,
+  }: {
+    readonly draft: string
+    readonly written: readonly string[]
+    readonly replaced: string | null
+    readonly mode: ExportMode
+  },
+): Promise<void> {
+  const { files } = parts
+  const [name, ...others] = written
+  if (replaced !== null && mode === 'append') {
+    if (name !== undefined && others.length === 0)
+      return addToVersion(files, { version: replaced, draft, name })
+    await addFilesOf(files, replaced, draft)
+  }
+  await syncFolders(files, draft)
+  await publishVersion(parts, { path: target.real, draft, name: randomUUID(), replaced })
+}
+
 /**
  * An overwritten folder of one file keeps its name: a reader that has listed the folder and opens the file a moment later gets all of the new rows then, and not an error.
  * In partitioned folders names are new each time, so that such a reader never gets a part of each.
  */
 function partName({ mode, partitionBy }: ExportRequest, before: string | null): string {
-  const names = before === null ? [] : listFiles(before).filter((name) => name !== successName)
+  const isKept = mode === 'overwrite' && partitionBy.length === 0 && before !== null
+  const names = isKept ? listFiles(before).filter((name) => name !== successName) : []
   const [only = '', ...others] = names
-  const isKept = mode === 'overwrite' && partitionBy.length === 0 && others.length === 0
-  const kept = isKept
-    ? /^(part-00000-[0-9a-f-]{36}-c000)\.snappy\.parquet$/.exec(only)?.[1]
-    : undefined
+  const kept =
+    others.length === 0
+      ? /^(part-00000-[0-9a-f-]{36}-c000)\.snappy\.parquet$/.exec(only)?.[1]
+      : undefined
   return kept ?? `part-00000-${randomUUID()}-c000`
 }
 

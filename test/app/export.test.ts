@@ -121,41 +121,71 @@ test('an appended file is added to what is there', async () => {
   expect(read('tmp/other').rows).toEqual(['three'])
 })
 
-test('whatever an append fails at, a reader finds all of what it adds or nothing of it, and what was there always', async () => {
-  const before = ['old', 'old']
-  const after = ['new', 'new', 'old', 'old']
-  const rows = () => read().rows.toSorted().join()
-  for (let failing = 1; ; failing++) {
-    await run('old', { mode: 'overwrite', partitionBy: ['k'] })
-    const seen = new Set<string>()
+test('an append of one file costs the same however many are there', async () => {
+  const costs: number[] = []
+  await run('first')
+  for (let n = 0; n < 5; n++) {
     let calls = 0
-    /** Looks as a reader does, before each change of a file or folder. */
-    const watched =
+    const counted =
       <Args extends unknown[], Result>(change: (...args: Args) => Promise<Result>) =>
-      async (...args: Args) => {
-        seen.add(rows())
-        if (++calls === failing) throw new Error('the disk is gone')
+      (...args: Args) => {
+        calls++
         return change(...args)
       }
     const files: Files = {
       ...realFiles,
-      link: watched((from: string, to: string) => realFiles.link(from, to)),
-      rename: watched((from: string, to: string) => realFiles.rename(from, to)),
-      writeNew: watched((path: string, bytes: Uint8Array) => realFiles.writeNew(path, bytes)),
-      makeFolder: watched((path: string) => realFiles.makeFolder(path)),
-      syncFile: watched((path: string) => realFiles.syncFile(path)),
-      syncFolder: watched((path: string) => realFiles.syncFolder(path)),
+      link: counted((from: string, to: string) => realFiles.link(from, to)),
+      rename: counted((from: string, to: string) => realFiles.rename(from, to)),
+      syncFolder: counted((path: string) => realFiles.syncFolder(path)),
     }
-    const result = await run('new', { mode: 'append', partitionBy: ['k'] }, files).catch(() => null)
-    expect([before.join(), after.join()]).toContain(rows())
-    expect([...seen].filter((each) => ![before.join(), after.join()].includes(each))).toEqual([])
-    if (result === null) continue
-    expect(rows()).toBe(after.join())
-    expect(failing).toBeGreaterThan(10)
-    expect(read().names).toContain('_SUCCESS')
-    return
+    await run(`row ${n}`, { mode: 'append' }, files)
+    costs.push(calls)
   }
+  expect(new Set(costs).size).toBe(1)
+  expect(read().rows).toHaveLength(6)
+  expect(read().names).toContain('_SUCCESS')
+  expect(readdirSync(join(data, 'exports', '.versions'))).toHaveLength(1)
 })
+
+test.each([
+  ['several files', ['k'], ['old', 'old'], ['new', 'new', 'old', 'old']],
+  ['one file', [], ['old'], ['new', 'old']],
+])(
+  'whatever an append of %s fails at, a reader finds all of what it adds or nothing of it, and what was there always',
+  async (_what, partitionBy, before, after) => {
+    const rows = () => read().rows.toSorted().join()
+    for (let failing = 1; ; failing++) {
+      await run('old', { mode: 'overwrite', partitionBy })
+      const seen = new Set<string>()
+      let calls = 0
+      /** Looks as a reader does, before each change of a file or folder. */
+      const watched =
+        <Args extends unknown[], Result>(change: (...args: Args) => Promise<Result>) =>
+        async (...args: Args) => {
+          seen.add(rows())
+          if (++calls === failing) throw new Error('the disk is gone')
+          return change(...args)
+        }
+      const files: Files = {
+        ...realFiles,
+        link: watched((from: string, to: string) => realFiles.link(from, to)),
+        rename: watched((from: string, to: string) => realFiles.rename(from, to)),
+        writeNew: watched((path: string, bytes: Uint8Array) => realFiles.writeNew(path, bytes)),
+        makeFolder: watched((path: string) => realFiles.makeFolder(path)),
+        syncFile: watched((path: string) => realFiles.syncFile(path)),
+        syncFolder: watched((path: string) => realFiles.syncFolder(path)),
+      }
+      const result = await run('new', { mode: 'append', partitionBy }, files).catch(() => null)
+      expect([before.join(), after.join()]).toContain(rows())
+      expect([...seen].filter((each) => ![before.join(), after.join()].includes(each))).toEqual([])
+      if (result === null) continue
+      expect(rows()).toBe(after.join())
+      expect(failing).toBeGreaterThan(5)
+      expect(read().names).toContain('_SUCCESS')
+      return
+    }
+  },
+)
 
 test('a statement that fails leaves what was there, and nothing else', async () => {
   await run('old')
@@ -186,11 +216,11 @@ test('an export that has taken its place is done, also when replaced versions ca
   const loop = join(data, 'exports', 'loop')
   await run('one')
   symlinkSync(loop, loop)
-  await run('two', { mode: 'append' })
+  await run('two', { mode: 'overwrite' })
   expect(readdirSync(join(data, 'exports', '.versions'))).toHaveLength(2)
   const modifiedMs = () => Promise.reject(new Error('the disk is gone'))
   await run('three', { mode: 'append' }, { ...realFiles, modifiedMs })
-  expect(read().rows.toSorted()).toEqual(['one', 'three', 'two'])
+  expect(read().rows.toSorted()).toEqual(['three', 'two'])
 })
 
 test('readers of a version that is replaced get their hour, also when the process is killed at any point of it', async () => {
@@ -203,13 +233,15 @@ test('readers of a version that is replaced get their hour, also when the proces
     await realFiles.writeNew(path, bytes)
     if (path.endsWith('.replaced')) throw new Error('killed')
   }
-  await expect(run('two', { mode: 'append' }, { ...realFiles, writeNew })).rejects.toThrow('killed')
+  await expect(run('two', { mode: 'overwrite' }, { ...realFiles, writeNew })).rejects.toThrow(
+    'killed',
+  )
   expect(read().rows).toEqual(['one'])
   utimesSync(join(versions, first, '.replaced'), 0, 0)
-  await run('two', { mode: 'append' })
-  await run('three', { mode: 'append' })
+  await run('two', { mode: 'overwrite' })
+  await run('three', { mode: 'overwrite' })
   expect(readdirSync(versions)).toContain(first)
-  expect(read().rows.toSorted()).toEqual(['one', 'three', 'two'])
+  expect(read().rows).toEqual(['three'])
 })
 
 test('a version that somebody has removed can be replaced and added to', async () => {
