@@ -1,5 +1,6 @@
-import { asQuestlogError } from '../core/errors.ts'
+import { asQuestlogError, QuestlogError } from '../core/errors.ts'
 import type { Settings } from '../core/settings.ts'
+import type { StreamTable } from './stream-table.ts'
 
 /** Why something is not done at the moment, how often it was tried, and when it is tried again (monotonic milliseconds). */
 export interface Failure {
@@ -22,4 +23,20 @@ export function failedAgain(
   const known = asQuestlogError(error)
   const reason = `${known.code}: ${known.message.split('\n')[0] ?? ''}`.slice(0, 300)
   return { reason, attempts, retryAtMs: nowMs + delayMs }
+}
+
+/** DATA_UNUSABLE when a flush before a change of the definition has left tables, or dead letters, that could not be committed. */
+export function requireCommitted(failed: readonly StreamTable[], deadLetters: number): void {
+  const [first] = failed
+  const change = "the definition can't change while"
+  if (first?.failure)
+    throw new QuestlogError(
+      'DATA_UNUSABLE',
+      `${change} table ${first.definition.name} can't be committed: ${first.failure.reason}`,
+    )
+  if (deadLetters > 0)
+    throw new QuestlogError(
+      'DATA_UNUSABLE',
+      `${change} the dead letters can't be committed; see \`questlog logs lake\``,
+    )
 }

@@ -17,7 +17,7 @@ import { checkExpressions } from './check-expressions.ts'
 import { Committer, LostTable, reachOf, type Committable } from './committer.ts'
 import { CommitSchedule } from './commit-schedule.ts'
 import { convertTopic } from './conversion.ts'
-import { failedAgain, type Failure } from './failure.ts'
+import { failedAgain, requireCommitted, type Failure } from './failure.ts'
 import { heldTables, requireNotHeld } from './held-tables.ts'
 import { LedgerStore } from './ledger-store.ts'
 import { ledgerKey, TopicLedger } from './ledger.ts'
@@ -168,19 +168,7 @@ export class Stream {
   async activate(definition: Definition, live = this.#definition ?? definition): Promise<void> {
     await this.#turn.run(async () => {
       await this.#writer.run((connection) => checkExpressions(connection, definition))
-      const failed = await this.#flush()
-      const [first] = failed
-      if (first?.failure) {
-        throw new QuestlogError(
-          'DATA_UNUSABLE',
-          `the definition can't change while table ${first.definition.name} can't be committed: ${first.failure.reason}`,
-        )
-      }
-      if (this.deadLetters.fresh.totalRows > 0)
-        throw new QuestlogError(
-          'DATA_UNUSABLE',
-          "the definition can't change while the dead letters can't be committed; see `questlog logs lake`",
-        )
+      requireCommitted(await this.#flush(), this.deadLetters.fresh.totalRows)
       if (this.#topics.length > 0) await this.#commitTurn.run(() => this.#saveLedgers())
       // Nothing may change the files of a table while it is opened anew.
       const tables = await this.#commitTurn
