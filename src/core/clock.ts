@@ -6,6 +6,8 @@ export interface Clock {
   monotonicMs(): number
   /** Resolves after `delayMs`, or at once when the signal aborts. Never rejects. */
   sleep(delayMs: number, signal?: AbortSignal): Promise<void>
+  /** Calls `work` after `delayMs`, unless the function that it returns is called before. Costs much less than a `sleep` with a signal of its own. */
+  after(delayMs: number, work: () => void): () => void
 }
 
 export const realClock: Clock = {
@@ -22,4 +24,8 @@ export const realClock: Clock = {
       const timer = setTimeout(done, delayMs)
       signal?.addEventListener('abort', done, { once: true })
     }),
+  after: (delayMs, work) => {
+    const timer = setTimeout(work, delayMs)
+    return () => clearTimeout(timer)
+  },
 }

@@ -145,14 +145,14 @@ class DuckdbEngine implements SqlEngine {
     } catch (error) {
       throw this.#count(error)
     } finally {
-      await running.end()
+      running.end()
     }
   }
 
   async copy(request: CopyRequest): Promise<number> {
     const running = this.#begin(request.signal)
-    const leave = await this.#gate.enter(running.signal).catch(async (error: unknown) => {
-      await running.end()
+    const leave = await this.#gate.enter(running.signal).catch((error: unknown) => {
+      running.end()
       throw this.#count(error)
     })
     let connection: SqlConnection | undefined
@@ -164,7 +164,7 @@ class DuckdbEngine implements SqlEngine {
     } finally {
       if (connection !== undefined) this.#pool.drop(connection)
       leave()
-      await running.end()
+      running.end()
     }
   }
 
@@ -216,26 +216,26 @@ class DuckdbEngine implements SqlEngine {
   }
 
   /** What is known of a request while it runs: it can be cancelled, by its caller, by the time, by the end of the engine. */
-  #begin(outer: AbortSignal): { readonly signal: AbortSignal; end(): Promise<void> } {
+  #begin(outer: AbortSignal): { readonly signal: AbortSignal; end(): void } {
     const { clock, settings } = this.#options
     const stop = new AbortController()
-    const ended = new AbortController()
     const onAbort = () => stop.abort(outer.reason)
-    const finished = new Promise<void>((resolve) =>
-      ended.signal.addEventListener('abort', () => resolve(), { once: true }),
-    )
+    let finish = () => {}
+    const finished = new Promise<void>((resolve) => {
+      finish = resolve
+    })
     this.#running.set(stop, finished)
     outer.addEventListener('abort', onAbort, { once: true })
     if (outer.aborted) onAbort()
     if (this.#closing !== undefined) stop.abort(this.#closing)
-    const timer = clock.sleep(settings.queryTimeoutMs, ended.signal).then(() => {
-      if (!ended.signal.aborted) stop.abort(timeoutError(settings.queryTimeoutMs))
-    })
-    const end = async () => {
+    const stopTimer = clock.after(settings.queryTimeoutMs, () =>
+      stop.abort(timeoutError(settings.queryTimeoutMs)),
+    )
+    const end = () => {
       outer.removeEventListener('abort', onAbort)
-      ended.abort(null)
-      await timer
+      stopTimer()
       this.#running.delete(stop)
+      finish()
     }
     return { signal: stop.signal, end }
   }
@@ -357,9 +357,11 @@ class DuckdbEngine implements SqlEngine {
     const leave = await this.#turns.enter(signal).catch((error: unknown) => {
       throw signal.aborted ? cancelled(signal) : error
     })
-    const ended = new AbortController()
-    void clock.sleep(settings.queryTurnMs, ended.signal).then(leave)
-    return () => ended.abort(null)
+    const stopTimer = clock.after(settings.queryTurnMs, leave)
+    return () => {
+      stopTimer()
+      leave()
+    }
   }
 
   /** DuckDB takes longer to list its views than to answer a small statement. */

@@ -6,6 +6,7 @@ import type { Logger } from '../core/logger.ts'
 import { formatMetrics, type HealthReport, type Metric } from '../core/metrics.ts'
 import type { Settings } from '../core/settings.ts'
 import { wholeBody } from '../core/request-body.ts'
+import { AnswerLines } from './answer-lines.ts'
 import type { SqlEngine, SqlEvent } from './engine.ts'
 import { bodyKind, requireLocalCaller } from './request-guard.ts'
 import { reportError } from './sql-error.ts'
@@ -193,15 +194,18 @@ class HttpSqlServer implements SqlServer {
     const gone = new AbortController()
     const onGone = () => gone.abort()
     response.once('close', onGone)
+    response.setHeader('content-type', 'application/x-ndjson; charset=utf-8')
+    const lines = new AnswerLines(response)
     try {
       for await (const event of engine.run({ ...body, signal: gone.signal })) {
-        if (event.kind === 'columns' && !response.headersSent)
-          response.writeHead(200, { 'content-type': 'application/x-ndjson; charset=utf-8' })
-        if (!response.write(`${encodeEvent(event)}\n`))
+        lines.add(encodeEvent(event))
+        if (response.writableNeedDrain)
           await drained(response, clock, settings.queryTimeoutMs, gone.signal)
       }
-      response.end()
+      lines.end()
     } finally {
+      // An error of a later statement stands behind what the ones before have given.
+      lines.flush()
       response.off('close', onGone)
     }
   }
@@ -254,10 +258,12 @@ async function drained(
   throw new QuestlogError('SQL_CANCELLED', `the client read nothing for ${patienceMs} ms`)
 }
 
+const utf8 = new TextDecoder('utf-8', { fatal: true })
+
 async function readText(request: IncomingMessage, bytesMax: number): Promise<string> {
   const body = await wholeBody(request, bytesMax, 'sqlBytesMax')
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(body)
+    return utf8.decode(body)
   } catch {
     throw new QuestlogError('REQUEST_MALFORMED', 'the body is not UTF-8')
   }

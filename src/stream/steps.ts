@@ -18,26 +18,21 @@ export class Steps {
   ended(worked: boolean): void {
     this.#count++
     for (const resolve of this.#waiters) resolve(worked)
-    this.#waiters.clear()
   }
 
   /** Resolves after the next one, or this time, or when the signal aborts: whether there was one that did anything. */
-  async next(waitMsMax: number, signal: AbortSignal): Promise<boolean> {
-    const over = new AbortController()
-    const end = () => over.abort(null)
-    signal.addEventListener('abort', end)
-    try {
-      return await new Promise<boolean>((resolve) => {
-        this.#waiters.add(resolve)
-        // Its timer ends with the step: a statement may wait for many of them.
-        void this.#clock.sleep(waitMsMax, over.signal).then(() => {
-          this.#waiters.delete(resolve)
-          resolve(false)
-        })
-      })
-    } finally {
-      end()
-      signal.removeEventListener('abort', end)
-    }
+  next(waitMsMax: number, signal: AbortSignal): Promise<boolean> {
+    return new Promise((resolve) => {
+      const end = (worked: boolean) => {
+        this.#waiters.delete(end)
+        stopTimer()
+        signal.removeEventListener('abort', giveUp)
+        resolve(worked)
+      }
+      const giveUp = () => end(false)
+      const stopTimer = this.#clock.after(waitMsMax, giveUp)
+      signal.addEventListener('abort', giveUp)
+      this.#waiters.add(end)
+    })
   }
 }

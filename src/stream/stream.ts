@@ -29,6 +29,7 @@ import { Steps } from './steps.ts'
 import { clearRows } from './table-rows.ts'
 import { TableSet } from './table-set.ts'
 import { TopicStream } from './topic-stream.ts'
+import { Wake } from './wake.ts'
 
 export interface StreamOptions {
   readonly instance: DuckDBInstance
@@ -72,7 +73,7 @@ export class Stream {
   /** The last watermark whose topics were compared with those that are read. */
   #followed: Watermark | undefined
   readonly #leases = new Set<symbol>()
-  #wake = new AbortController()
+  readonly #wake: Wake
   readonly #steps: Steps
   /** When the last statement began, monotonic. */
   #askedAtMs = Number.NEGATIVE_INFINITY
@@ -94,6 +95,7 @@ export class Stream {
   ) {
     this.#options = options
     this.#steps = new Steps(options.clock)
+    this.#wake = new Wake(options.clock)
     this.#connections = parts
     this.#writer = parts.guarded
     this.#tableSet = parts.tableSet
@@ -301,8 +303,7 @@ export class Stream {
 
   /** Looks for new records at once instead of at the next poll. */
   wake(): void {
-    // A reason of its own: without one, an error with its stack is made for each.
-    this.#wake.abort(null)
+    this.#wake.call()
   }
 
   /**
@@ -352,7 +353,7 @@ export class Stream {
   async #run(): Promise<void> {
     const { clock, settings } = this.#options
     while (!this.#stopping) {
-      this.#wake = new AbortController()
+      this.#wake.begin()
       const startMs = clock.monotonicMs()
       const worked = await this.#turn
         .run(() => this.#step())
@@ -364,7 +365,7 @@ export class Stream {
       const tookMs = clock.monotonicMs() - startMs
       if (worked && !isBusy) await clock.sleep(restForAll(tookMs, settings))
       const sinceAskedMs = clock.monotonicMs() - this.#askedAtMs
-      await clock.sleep(isBusy ? 0 : restAfter(tookMs, sinceAskedMs, settings), this.#wake.signal)
+      await this.#wake.rest(isBusy ? 0 : restAfter(tookMs, sinceAskedMs, settings))
     }
   }
 

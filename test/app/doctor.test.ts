@@ -96,6 +96,7 @@ test('a clock that jumps, and one that was never set, are told', async () => {
       steadyMs += delayMs
       wallMs += delayMs + jumpMs
     },
+    after: () => () => {},
   }
   expect((await checkClock(clock)).level).toBe('ok')
   jumpMs = -3_600_000

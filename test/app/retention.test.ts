@@ -35,6 +35,7 @@ function startRetention(world: World, active = definition) {
         looked()
         await clock.sleep(delayMs, signal)
       },
+      after: (delayMs, work) => clock.after(delayMs, work),
     },
     logger: silentLogger,
     settings: world.settings,

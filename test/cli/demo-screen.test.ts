@@ -6,7 +6,12 @@ import type { Clock } from '../../src/core/clock.ts'
 function screenOf(target: { isTTY?: boolean; columns?: number }, environment = {}) {
   let nowMs = 0
   let text = ''
-  const clock: Clock = { nowMs: () => nowMs, monotonicMs: () => nowMs, sleep: async () => {} }
+  const clock: Clock = {
+    nowMs: () => nowMs,
+    monotonicMs: () => nowMs,
+    sleep: async () => {},
+    after: () => () => {},
+  }
   const write = (part: string) => (text += part)
   const screen = new DemoScreen({ ...target, write }, clock, environment)
   const pass = (ms: number) => (nowMs += ms)

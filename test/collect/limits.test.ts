@@ -421,6 +421,10 @@ class Hold implements Clock {
     })
   }
 
+  after(delayMs: number, work: () => void): () => void {
+    return realClock.after(delayMs, work)
+  }
+
   release(): void {
     for (const end of this.#ends) end()
   }

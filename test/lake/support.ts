@@ -32,6 +32,9 @@ export class TestClock implements Clock {
     return this.ms
   }
   async sleep(): Promise<void> {}
+  after(): () => void {
+    return () => {}
+  }
 }
 
 export interface Lake extends AsyncDisposable {

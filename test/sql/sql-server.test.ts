@@ -159,6 +159,25 @@ describe('POST /sql', () => {
     ])
   })
 
+  test('a small answer goes as a whole, with its length; a large one as it is made', async () => {
+    const small = await postSql('select 1')
+    expect(small.headers['content-length']).toBe(String(Buffer.byteLength(small.body)))
+    const large = await postSql('select * from range(10000)')
+    expect(large.headers['content-length']).toBeUndefined()
+    expect(lines(large).at(-1)).toMatchObject({ stats: { rows: 10_000 } })
+  })
+
+  test('what the first statements gave stands before the error of a later one', async () => {
+    const reply = await postSql("select 1 as a; select cast('x' as int)")
+    expect(reply.status).toBe(200)
+    expect(lines(reply).map((line) => Object.keys(line)[0])).toEqual([
+      'columns',
+      'rows',
+      'stats',
+      'error',
+    ])
+  })
+
   test('stale answers do not wait for the stream', async () => {
     expect(lines(await postSql('from join_guilds', true)).at(-1)).toMatchObject({
       stats: { stale: true },

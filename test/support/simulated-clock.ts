@@ -32,6 +32,12 @@ export class SimulatedClock implements Clock {
     })
   }
 
+  after(delayMs: number, work: () => void): () => void {
+    const sleeper = { wakeAtMs: this.#monotonicMs + delayMs, wake: work }
+    this.#sleepers.push(sleeper)
+    return () => (this.#sleepers = this.#sleepers.filter((other) => other !== sleeper))
+  }
+
   /** Time goes on; who has slept long enough wakes. */
   advance(byMs: number): void {
     this.#wallMs += byMs
