@@ -70,6 +70,28 @@ export function cellText(row: Readonly<Record<string, Json>> | undefined, name: 
   return typeof value === 'string' ? value : JSON.stringify(value)
 }
 
+/** Takes statements whose results nobody reads. */
+export interface StatementSink {
+  run(sql: string): Promise<unknown>
+}
+
+/** Runs what `work` gives to its sink in one transaction and as one text: one trip to DuckDB's thread instead of one for each. Nothing is run before `work` has ended. */
+export async function inOneText<T>(
+  connection: DuckDBConnection,
+  work: (sink: StatementSink) => Promise<T>,
+): Promise<T> {
+  const statements: string[] = []
+  const result = await work({ run: async (sql) => void statements.push(sql) })
+  if (statements.length === 0) return result
+  try {
+    await connection.run(['BEGIN TRANSACTION', ...statements, 'COMMIT'].join(';\n'))
+    return result
+  } catch (error) {
+    await connection.run('ROLLBACK').catch(() => {})
+    throw error
+  }
+}
+
 /** Runs `work` in one transaction: committed when it resolves, rolled back when it throws. */
 export async function inTransaction<T>(
   connection: DuckDBConnection,

@@ -11,7 +11,15 @@ import {
   link,
   type FileHandle,
 } from 'node:fs/promises'
-import { closeSync, fdatasync, openSync, readSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  fdatasync,
+  fsync,
+  open as openFile,
+  openSync,
+  readSync,
+  writeSync,
+} from 'node:fs'
 import { dirname } from 'node:path'
 import { promisify } from 'node:util'
 import { systemErrorCode } from './errors.ts'
@@ -78,6 +86,8 @@ export interface Files {
 }
 
 const fdatasyncAsync = promisify(fdatasync)
+const fsyncAsync = promisify(fsync)
+const openAsync = promisify(openFile)
 
 class RealAppendFile implements AppendFile {
   readonly path: string
@@ -96,17 +106,8 @@ class RealAppendFile implements AppendFile {
 
   /** Writes in the calling thread: a page-cache write of a batch is shorter than a trip through the thread pool. */
   async append(bytes: Uint8Array): Promise<void> {
-    let written = 0
-    while (written < bytes.length) {
-      written += writeSync(
-        this.#handle.fd,
-        bytes,
-        written,
-        bytes.length - written,
-        this.#size + written,
-      )
-    }
-    this.#size += written
+    writeWhole(this.#handle.fd, bytes, this.#size)
+    this.#size += bytes.length
   }
 
   async sync(): Promise<void> {
@@ -122,6 +123,11 @@ class RealAppendFile implements AppendFile {
   async close(): Promise<void> {
     await this.#handle.close()
   }
+}
+
+function writeWhole(fd: number, bytes: Uint8Array, position: number): void {
+  for (let written = 0; written < bytes.length;)
+    written += writeSync(fd, bytes, written, bytes.length - written, position + written)
 }
 
 function openRealShared(path: string, mode: 'write' | 'read'): SharedFile {
@@ -174,9 +180,23 @@ async function openRealRead(path: string): Promise<ReadFile> {
   }
 }
 
+/** Only the sync itself goes through the thread pool: opening and closing are shorter than a trip there, and a busy machine makes each trip long. */
 async function syncPath(path: string): Promise<void> {
-  const handle = await open(path, 'r')
+  const fd = openSync(path, 'r')
   try {
+    await fsyncAsync(fd)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** More bytes than these are copied to the page cache by the thread pool. */
+const writtenAtOnceMax = 256 * 1024
+
+async function writeNewLarge(path: string, bytes: Uint8Array): Promise<void> {
+  const handle = await open(path, 'wx')
+  try {
+    await handle.writeFile(bytes)
     await handle.sync()
   } finally {
     await handle.close()
@@ -196,12 +216,13 @@ export const realFiles: Files = {
   openShared: openRealShared,
   readAll: (path) => readFile(path),
   async writeNew(path, bytes) {
-    const handle = await open(path, 'wx')
+    if (bytes.length > writtenAtOnceMax) return writeNewLarge(path, bytes)
+    const fd = await openAsync(path, 'wx') // a new name may wait for the file system's journal
     try {
-      await handle.writeFile(bytes)
-      await handle.sync()
+      writeWhole(fd, bytes, 0)
+      await fsyncAsync(fd)
     } finally {
-      await handle.close()
+      closeSync(fd)
     }
   },
   syncFile: syncPath,

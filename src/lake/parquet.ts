@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { Json } from '@duckdb/node-api'
+import { allDone } from '../core/all-done.ts'
 import { queryRows, type DuckDBConnection } from '../core/duckdb.ts'
 import type { Files } from '../core/files.ts'
 import { duckdbType, quoteName, quoteText } from '../plan/columns.ts'
@@ -16,11 +17,8 @@ import { dataFileName, type Codec } from './table-format.ts'
 /** What writing and reading data files has to know of their table. */
 export type TableShape = Pick<LakeTable, 'folder' | 'columns' | 'schema' | 'dayColumn'>
 
-/**
- * Writes all rows of a DuckDB table as Parquet files of `table`, one a UTC day, in log order, and syncs them and their folders; nothing names them
- * until they are committed. `relation` is the quoted SQL name of a DuckDB table with the table's columns, or a SELECT of them in parentheses; each is cast to its declared type.
- */
-export async function writeDataFiles(options: {
+/** What is to be written, and where. */
+export interface DataFilesOptions {
   readonly connection: DuckDBConnection
   readonly files: Files
   readonly table: TableShape
@@ -32,7 +30,38 @@ export async function writeDataFiles(options: {
   /** Whether the rows come in the order of the log already. */
   readonly isSorted?: boolean
   readonly codec?: Codec
-}): Promise<readonly DataFile[]> {
+  /** Of zstd, 1 to 22; 3 if not given. */
+  readonly level?: number
+}
+
+/**
+ * Writes all rows of a DuckDB table as Parquet files of `table`, one a UTC day, in log order, and syncs them and their folders; nothing names them
+ * until they are committed. `relation` is the quoted SQL name of a DuckDB table with the table's columns, or a SELECT of them in parentheses; each is cast to its declared type.
+ */
+export async function writeDataFiles(options: DataFilesOptions): Promise<readonly DataFile[]> {
+  const written = await copyDataFiles(options)
+  await syncDataFiles(options.files, written)
+  return written
+}
+
+/** Makes files of `copyDataFiles` durable. When that fails they are removed: what a failed sync leaves behind can't be trusted. */
+export async function syncDataFiles(files: Files, written: readonly DataFile[]): Promise<void> {
+  const paths = written.map(({ path }) => path)
+  const folders = new Set(paths.map((path) => dirname(path)))
+  try {
+    // The names are there already, so their folders need not wait for the bytes.
+    await allDone([
+      ...paths.map((path) => files.syncFile(path)),
+      ...[...folders].map((folder) => files.syncFolder(folder)),
+    ])
+  } catch (error) {
+    await removeLeftovers(files, paths)
+    throw error
+  }
+}
+
+/** As `writeDataFiles`, without the syncs: they are the caller's, before anything names the files. */
+export async function copyDataFiles(options: DataFilesOptions): Promise<readonly DataFile[]> {
   const { connection, files, table, relation, batchId } = options
   const written: DataFile[] = []
   const paths: string[] = []
@@ -52,11 +81,9 @@ export async function writeDataFiles(options: {
       paths.push(path)
       const [row] = await queryRows(
         connection,
-        copySql(table, { relation, condition, path, codec, isSorted: options.isSorted === true }),
+        copySql(table, { ...options, condition, path, codec }),
       )
       if (row === undefined) throw new Error(`COPY to ${path} returned no statistics`)
-      await files.syncFile(path)
-      await files.syncFolder(folder)
       written.push({
         path,
         recordCount: Number(row['count']),
@@ -134,16 +161,23 @@ function copySql(
     condition,
     path,
     codec,
+    level,
     isSorted,
-  }: { relation: string; condition: string; path: string; codec: Codec; isSorted: boolean },
+  }: Pick<DataFilesOptions, 'relation' | 'level' | 'isSorted'> & {
+    condition: string
+    path: string
+    codec: Codec
+  },
 ): string {
   const names = new Set(table.columns.map((column) => column.name))
   const columns = table.columns.map(
     ({ name, type }) => `CAST(${quoteName(name)} AS ${duckdbType(type)}) AS ${quoteName(name)}`,
   )
   const order = ['_log_partition', '_offset'].filter((name) => names.has(name)).map(quoteName)
-  const sorted = order.length === 0 || isSorted ? '' : ` ORDER BY ${order.join(', ')}`
-  return `COPY (SELECT ${columns.join(', ')} FROM ${relation} WHERE ${condition}${sorted}) TO ${quoteText(path)} (FORMAT parquet, COMPRESSION ${codec}, FIELD_IDS ${fieldIdsSql(table.schema)}, KV_METADATA {"iceberg.schema": ${quoteText(JSON.stringify(table.schema))}}, RETURN_STATS true)`
+  const sorted = order.length === 0 || isSorted === true ? '' : ` ORDER BY ${order.join(', ')}`
+  const compression =
+    codec === 'zstd' && level !== undefined ? `${codec}, COMPRESSION_LEVEL ${level}` : codec
+  return `COPY (SELECT ${columns.join(', ')} FROM ${relation} WHERE ${condition}${sorted}) TO ${quoteText(path)} (FORMAT parquet, COMPRESSION ${compression}, FIELD_IDS ${fieldIdsSql(table.schema)}, KV_METADATA {"iceberg.schema": ${quoteText(JSON.stringify(table.schema))}}, RETURN_STATS true)`
 }
 
 /** DuckDB's statistics of a file as Iceberg's. Lists and maps get their size only: their values are not one a row. */

@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import type { Clock } from '../core/clock.ts'
+import { allDone } from '../core/all-done.ts'
 import { QuestlogError, systemErrorCode } from '../core/errors.ts'
 import type { Files } from '../core/files.ts'
 import type { Column } from '../plan/columns.ts'
 import { buildAppend, buildPropertyChange, commitProperties } from './append.ts'
 import { expiredSnapshots, type ExpiredSnapshot, type SnapshotPolicy } from './expiry.ts'
-import { removeLeftovers } from './leftovers.ts'
 import { locationOf, metadataFolder } from './location.ts'
 import type { DataFile, LiveFile } from './manifest.ts'
 import { readManifestList, type ManifestFile } from './manifest-list.ts'
@@ -26,7 +26,7 @@ import {
   withSchema,
   type TableMetadata,
 } from './metadata.ts'
-import type { NextVersion, PendingFile } from './next-version.ts'
+import type { NextVersion } from './next-version.ts'
 import { buildReplace } from './replace.ts'
 import { readLiveFiles } from './time-travel.ts'
 import {
@@ -46,6 +46,7 @@ import {
   stagedPath,
   tidyAfterCommit,
   versionPath,
+  writeWhatItNames,
 } from './versions.ts'
 
 /** An Iceberg v2 table in a folder of this machine, as of its newest commit that this object knows. One writer at a time wins; others get COMMIT_CONFLICT. */
@@ -71,12 +72,13 @@ export interface LakeTable {
   /** Data files of the current snapshot, oldest first. Read once; a commit extends them. */
   liveFiles(): Promise<readonly LiveFile[]>
   /**
-   * Adds files (written and synced by `writeDataFiles`) and properties in one atomic step; without files only properties. When it resolves the commit
-   * is durable and the object shows it. A batch id that is already in the table resolves as done.
+   * Adds files (written by `writeDataFiles` or `copyDataFiles`) and properties in one atomic step; without files only properties. When it resolves the
+   * commit is durable and the object shows it. A batch id that is already in the table resolves as done.
+   * `show` runs when the object shows the commit, beside the removal of what it left behind; what it throws is thrown, the commit stays.
    * Throws COMMIT_CONFLICT when another writer won: the object shows the other's state, nothing of this commit is in the table.
    * Throws OUTCOME_UNKNOWN when it could not be found out: call again with the same batch id. Any other error: nothing was committed.
    */
-  commit(change: TableCommit): Promise<void>
+  commit(change: TableCommit, show?: () => Promise<void>): Promise<void>
   /** Makes these the columns, in this order, by changing metadata only; nothing happens when they are. EVOLUTION_REFUSED as `assignIds` says; otherwise throws as `commit` does. */
   evolve(columns: readonly Column[], renamed?: Renamed): Promise<void>
   /** Throws EVOLUTION_REFUSED where `evolve` would. */
@@ -115,6 +117,8 @@ export interface TableCommit {
   /** The same for every try of the same commit, never used for another. */
   readonly batchId: string
   readonly files: readonly DataFile[]
+  /** Ends when the files are durable; left out, they are. The commit writes its metadata meanwhile, and fails if this does. */
+  readonly synced?: Promise<void>
   /** Merged into the table's properties, and repeated in the snapshot's summary. */
   readonly properties?: Readonly<Record<string, string>>
 }
@@ -267,8 +271,9 @@ class IcebergTable implements LakeTable {
     return state.live
   }
 
-  commit(change: TableCommit): Promise<void> {
-    return this.#inTurn(() => this.#commit(change)).then(
+  commit(change: TableCommit, show?: () => Promise<void>): Promise<void> {
+    change.synced?.catch(() => {}) // it may fail before it is waited for
+    return this.#inTurn(() => this.#commit(change, show)).then(
       () => void this.#unknown.delete(change.batchId),
       (error: unknown) => {
         if (error instanceof QuestlogError && error.code === 'OUTCOME_UNKNOWN')
@@ -278,13 +283,17 @@ class IcebergTable implements LakeTable {
     )
   }
 
-  async #commit(change: TableCommit): Promise<void> {
+  async #commit(change: TableCommit, show = async () => {}): Promise<void> {
     const isDone = (metadata: TableMetadata) => holdsBatch(metadata, change.batchId)
-    if (isDone(this.#state.metadata)) return this.#makeDurable()
+    if (isDone(this.#state.metadata)) {
+      await change.synced
+      await this.#makeDurable()
+      return show()
+    }
     const properties = commitProperties(change.batchId, change.properties)
     const { metadata, manifests } = this.#state
     if (change.files.length === 0)
-      return this.#publish(buildPropertyChange(this.#state, properties), isDone)
+      return this.#publish(buildPropertyChange(this.#state, properties), isDone, { show })
     const base = { metadata, manifests, live: await this.liveFiles() }
     const next = await buildAppend(
       this.#location.files,
@@ -294,7 +303,7 @@ class IcebergTable implements LakeTable {
       properties,
       nextTimestampMs(metadata, this.#location.clock.nowMs()),
     )
-    return this.#publish(next, isDone)
+    return this.#publish(next, isDone, { synced: change.synced, show })
   }
 
   requireEvolution(columns: readonly Column[], renamed?: Renamed): void {
@@ -400,8 +409,12 @@ class IcebergTable implements LakeTable {
     )
   }
 
-  /** Writes everything that the next version names, then gives it its name. */
-  async #publish(next: NextVersion, isDone: (metadata: TableMetadata) => boolean): Promise<void> {
+  /** Writes everything that the next version names, then gives it its name, when `synced` has ended too. `show` runs when this object shows it. */
+  async #publish(
+    next: NextVersion,
+    isDone: (metadata: TableMetadata) => boolean,
+    { synced, show }: { synced?: Promise<void> | undefined; show?: () => Promise<void> } = {},
+  ): Promise<void> {
     const { files, clock } = this.#location
     const folder = this.#metadataFolder
     const { version: base, metadata: old } = this.#state
@@ -415,22 +428,15 @@ class IcebergTable implements LakeTable {
         : asSuccessor(next.metadata, previous, nextTimestampMs(old, clock.nowMs()))
     const staged = stagedPath(folder)
     const pending = [...next.pending, { path: staged, bytes: encodeMetadata(metadata) }]
-    try {
-      await writeAll(files, pending)
-      await files.syncFolder(folder)
-    } catch (error) {
-      await removeLeftovers(
-        files,
-        pending.map(({ path }) => path),
-      )
-      throw error
-    }
-
+    await writeWhatItNames(files, folder, pending, synced)
     const version = base + 1
     const linked = await linkVersion(files, folder, staged, version).catch(asFailure)
-    if (linked !== true) return this.#settle(isDone, linked)
+    if (linked !== true) {
+      await this.#settle(isDone, linked)
+      return show?.()
+    }
     this.#state = { version, metadata, manifests: next.manifests, live: next.live }
-    await tidyAfterCommit(files, folder, staged, version)
+    await allDone([show?.(), tidyAfterCommit(files, folder, staged, version)])
   }
 
   /** Builds and publishes again on the version of another writer that won. */
@@ -534,15 +540,6 @@ async function loadState(files: Files, folder: string, version: number): Promise
       { hint: 'rewrite its data files with the engine that deleted rows' },
     )
   return { version, metadata, manifests, live: undefined }
-}
-
-/** Writes and syncs the files side by side, so that their syncs share the disk's time. Ends when all have ended, also after an error. */
-async function writeAll(files: Files, pending: readonly PendingFile[]): Promise<void> {
-  const results = await Promise.allSettled(
-    pending.map(({ path, bytes }) => files.writeNew(path, bytes)),
-  )
-  const failed = results.find((result) => result.status === 'rejected')
-  if (failed !== undefined) throw failed.reason
 }
 
 function daySourceOf(fields: readonly IcebergField[]): number | null {

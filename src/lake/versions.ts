@@ -1,8 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
+import { allDone } from '../core/all-done.ts'
 import type { Files } from '../core/files.ts'
 import { systemErrorCode } from '../core/errors.ts'
+import { removeLeftovers } from './leftovers.ts'
 import { metadataLogMax } from './metadata.ts'
+import type { PendingFile } from './next-version.ts'
 
 /**
  * The chain of metadata files `v1.metadata.json`, `v2.metadata.json`, … of one table. A version exists from the moment its name does, whole; the
@@ -41,6 +44,29 @@ export function stagedPath(folder: string): string {
   return join(folder, `${randomUUID()}.metadata.json.tmp`)
 }
 
+/** Makes the bytes that a version is to name durable, and their names; `synced` is of those that others write. After an error they are gone, when all writing has ended. */
+export async function writeWhatItNames(
+  files: Files,
+  folder: string,
+  pending: readonly PendingFile[],
+  synced: Promise<void> | undefined,
+): Promise<void> {
+  // Side by side, so that the syncs share the disk's time.
+  const writeAll = async () => {
+    await allDone(pending.map(({ path, bytes }) => files.writeNew(path, bytes)))
+    await files.syncFolder(folder)
+  }
+  try {
+    await allDone([writeAll(), synced])
+  } catch (error) {
+    await removeLeftovers(
+      files,
+      pending.map(({ path }) => path),
+    )
+    throw error
+  }
+}
+
 /**
  * Gives a staged file (synced, and so are the files it names and this folder) the name of a version: the commit. EEXIST when the version is taken.
  * After any error, and when the answer is false, only the folder tells whether the commit happened and whether it still counts: false means that
@@ -53,9 +79,13 @@ export async function linkVersion(
   version: number,
 ): Promise<boolean> {
   await files.link(staged, versionPath(folder, version))
-  await files.syncFolder(folder)
-  const isSuperseded = await versionExists(files, folder, version + 1)
-  return !isSuperseded && (version === 1 || (await versionExists(files, folder, version - 1)))
+  // What tells that the commit came too late was there before the link: there is no need to look for it after the sync.
+  const [isSuperseded, hasBase] = await allDone([
+    versionExists(files, folder, version + 1),
+    version === 1 || versionExists(files, folder, version - 1),
+    files.syncFolder(folder),
+  ])
+  return !isSuperseded && hasBase
 }
 
 /** After a commit: points the hint at it, removes the staged name and versions that left the metadata log. None of it matters to correctness, so errors are dropped. */

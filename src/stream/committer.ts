@@ -1,14 +1,14 @@
 import { randomUUID } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
-import { inTransaction, type DuckDBConnection } from '../core/duckdb.ts'
+import { inOneText, type DuckDBConnection, type StatementSink } from '../core/duckdb.ts'
 import { asQuestlogError } from '../core/errors.ts'
 import type { Exclusive } from '../core/exclusive.ts'
 import type { Files } from '../core/files.ts'
 import type { Logger } from '../core/logger.ts'
 import type { DataFile } from '../lake/manifest.ts'
 import { offsetsProperty } from '../lake/offsets.ts'
-import { narrowScanSql, scanSql, writeDataFiles } from '../lake/parquet.ts'
-import type { LakeTable } from '../lake/table.ts'
+import { copyDataFiles, narrowScanSql, scanSql, syncDataFiles } from '../lake/parquet.ts'
+import type { LakeTable, TableCommit } from '../lake/table.ts'
 import { codecOf } from '../lake/table-format.ts'
 import type { SnapshotPart } from './fresh-rows.ts'
 import { setAsideProperty } from './set-aside-offsets.ts'
@@ -19,7 +19,7 @@ export interface Committable {
   readonly fresh: CommittableRows
 }
 
-/** Fresh rows that can be frozen, written and shown in the snapshot instead. What changes a view runs in the caller's transaction. */
+/** Fresh rows that can be frozen, written and shown in the snapshot instead. What changes runs in the caller's transaction; what is given back is called when that is committed. */
 export interface CommittableRows {
   readonly currentRows: number
   readonly totalRows: number
@@ -29,11 +29,11 @@ export interface CommittableRows {
   readonly frozenDay: string | undefined
   /** Whether they lie in the order of the log. */
   readonly frozenIsSorted: boolean
-  freeze(connection: DuckDBConnection): Promise<void>
-  /** What it gives back is called when the transaction is committed. */
-  swap(connection: DuckDBConnection, snapshot: SnapshotPart): Promise<() => void>
+  freeze(connection: StatementSink): Promise<() => void>
+  /** The frozen rows are in the snapshot now. */
+  swap(connection: StatementSink, snapshot: SnapshotPart): Promise<() => void>
   /** The snapshot has other files now, with the same rows. */
-  show(connection: DuckDBConnection, snapshot: SnapshotPart): Promise<void>
+  show(connection: StatementSink, snapshot: SnapshotPart): Promise<() => void>
   /** Whether the view reads a data file. */
   reads(path: string): boolean
 }
@@ -54,7 +54,13 @@ interface PendingCommit {
   readonly properties: CommitProperties
   /** The property texts that the table had when the rows were frozen: another writer's commit must not have moved them. */
   readonly before: CommitProperties
-  files: readonly DataFile[] | undefined
+  written: WrittenFiles | undefined
+}
+
+interface WrittenFiles {
+  readonly files: readonly DataFile[]
+  /** Their sync, which goes on while the commit writes its metadata. */
+  readonly synced: Promise<void>
 }
 
 /** The snapshot of a table as its view shows it. */
@@ -75,6 +81,9 @@ export async function snapshotPart(lake: LakeTable): Promise<SnapshotPart> {
 export function reachOf({ lake }: Committable): string {
   return JSON.stringify([lake.properties[offsetsProperty], lake.properties[setAsideProperty]])
 }
+
+/** What a commit writes is merged before long, and compressed anew then: so it is done the quickest way. */
+const commitLevel = 1
 
 /** Another writer has moved the offsets of a table: what this process holds in memory is no longer true, it must start anew. */
 export class LostTable extends Error {}
@@ -112,16 +121,17 @@ export class Committer {
   /** Whether a commit that is under way, or to be tried again, has written the data file. */
   hasWritten(path: string): boolean {
     return [...this.#pending.values()].some(
-      ({ files }) => files?.some((file) => file.path === path) === true,
+      ({ written }) => written?.files.some((file) => file.path === path) === true,
     )
   }
 
   /** Shows the files of a table as they are now, after a change that has left its rows alone. Not while a commit of the table is under way. */
   async show(table: Committable): Promise<void> {
     const snapshot = await snapshotPart(table.lake)
-    await this.#writer.run((connection) =>
-      inTransaction(connection, () => table.fresh.show(connection, snapshot)),
-    )
+    await this.#writer.run(async (connection) => {
+      const shown = await inOneText(connection, (sink) => table.fresh.show(sink, snapshot))
+      shown()
+    })
   }
 
   /**
@@ -141,15 +151,17 @@ export class Committer {
         )
       const withRows = chosen.filter(({ table }) => table.fresh.currentRows > 0)
       if (withRows.length > 0) {
-        await inTransaction(connection, async () => {
-          for (const { table } of withRows) await table.fresh.freeze(connection)
-        })
+        const frozen = await inOneText(connection, (sink) =>
+          Promise.all(withRows.map(({ table }) => table.fresh.freeze(sink))),
+        )
+        for (const done of frozen) done()
       }
       for (const { table, properties } of chosen) {
         const before = Object.fromEntries(
           Object.keys(properties).map((name) => [name, table.lake.properties[name] ?? '']),
         )
-        this.#pending.set(table, { batchId: randomUUID(), properties, before, files: undefined })
+        const batchId = randomUUID()
+        this.#pending.set(table, { batchId, properties, before, written: undefined })
       }
     })
   }
@@ -159,27 +171,36 @@ export class Committer {
     const pending = this.#pending.get(table)
     if (pending === undefined) return
     const startedMs = this.#clock.monotonicMs()
-    pending.files ??= await this.#writeFiles(table, pending.batchId)
-    await this.#commitOnce(table, pending, pending.files)
-    const snapshot = await snapshotPart(table.lake)
-    await this.#writer.run(async (connection) => {
-      const swapped = await inTransaction(connection, () => table.fresh.swap(connection, snapshot))
-      swapped()
-    })
-    this.#pending.delete(table)
-    const rows = pending.files.reduce((sum, file) => sum + file.recordCount, 0)
-    if (rows > 0)
-      this.#logger.info('committed', {
-        table: table.lake.name,
-        rows,
-        elapsedMs: Math.round(this.#clock.monotonicMs() - startedMs),
+    const { batchId, properties, before } = pending
+    const written = (pending.written ??= await this.#write(table, batchId))
+    let elapsedMs = 0
+    try {
+      await this.#commitOnce(table, { batchId, ...written, properties }, before, async () => {
+        await this.#swap(table)
+        elapsedMs = Math.round(this.#clock.monotonicMs() - startedMs)
       })
+    } catch (error) {
+      // Files whose sync failed are gone: the next attempt writes them anew.
+      await written.synced.catch(() => (pending.written = undefined))
+      throw error
+    }
+    this.#pending.delete(table)
+    const rows = written.files.reduce((sum, file) => sum + file.recordCount, 0)
+    if (rows > 0) this.#logger.info('committed', { table: table.lake.name, rows, elapsedMs })
   }
 
-  async #writeFiles(table: Committable, batchId: string): Promise<readonly DataFile[]> {
+  async #swap(table: Committable): Promise<void> {
+    const snapshot = await snapshotPart(table.lake)
+    await this.#writer.run(async (connection) => {
+      const swapped = await inOneText(connection, (sink) => table.fresh.swap(sink, snapshot))
+      swapped()
+    })
+  }
+
+  async #write(table: Committable, batchId: string): Promise<WrittenFiles> {
     const relation = table.fresh.frozen
-    if (relation === undefined) return []
-    return writeDataFiles({
+    if (relation === undefined) return { files: [], synced: Promise.resolve() }
+    const files = await copyDataFiles({
       connection: this.#exporter,
       files: this.#files,
       table: table.lake,
@@ -188,17 +209,20 @@ export class Committer {
       day: table.fresh.frozenDay,
       isSorted: table.fresh.frozenIsSorted,
       codec: codecOf(table.lake.properties),
+      level: commitLevel,
     })
+    return { files, synced: syncDataFiles(this.#files, files) }
   }
 
   async #commitOnce(
     table: Committable,
-    { batchId, properties, before }: PendingCommit,
-    files: readonly DataFile[],
+    change: TableCommit,
+    before: CommitProperties,
+    show: () => Promise<void>,
   ): Promise<void> {
     for (let attempt = 1; ; attempt++) {
       try {
-        await table.lake.commit({ batchId, files, properties })
+        await table.lake.commit(change, show)
         return
       } catch (error) {
         if (asQuestlogError(error).code !== 'COMMIT_CONFLICT' || attempt === 5) throw error

@@ -1,4 +1,4 @@
-import type { DuckDBConnection } from '../core/duckdb.ts'
+import type { DuckDBConnection, StatementSink } from '../core/duckdb.ts'
 import type { Narrowing } from '../lake/pruning.ts'
 import { duckdbType, quoteName, type Column } from '../plan/columns.ts'
 
@@ -117,21 +117,24 @@ export class FreshRows {
   async create(connection: DuckDBConnection): Promise<void> {
     await connection.run(`CREATE SCHEMA IF NOT EXISTS ${quoteName(this.namespace)}`)
     await connection.run(`CREATE SCHEMA IF NOT EXISTS ${quoteName(countSchema)}`)
-    await this.#createGeneration(connection)
-    await this.#replaceViews(connection)
+    await this.#createGeneration(connection, this.#generation)
+    await this.#replaceViews(connection, this.#snapshot, [this.#generation])
   }
 
-  /** Starts a new generation; the one before is frozen, to be committed. */
-  async freeze(connection: DuckDBConnection): Promise<void> {
+  /** Starts a new generation; the one before is frozen, to be committed. What it gives back is called when the transaction is committed. */
+  async freeze(connection: StatementSink): Promise<() => void> {
     if (this.#frozen !== undefined)
       throw new Error(`a generation of ${this.name} is frozen already`)
-    this.#frozen = this.#generation
-    this.#generation = this.#nextGeneration()
-    await this.#createGeneration(connection)
-    await this.#replaceViews(connection)
-    this.#rows = { current: 0, frozen: this.#rows.current }
-    this.#bytes = { current: 0, frozen: this.#bytes.current }
-    this.#times = { current: noTimes, frozen: this.#times.current }
+    const [frozen, next] = [this.#generation, this.#nextGeneration()]
+    await this.#createGeneration(connection, next)
+    await this.#replaceViews(connection, this.#snapshot, [frozen, next])
+    return () => {
+      this.#frozen = frozen
+      this.#generation = next
+      this.#rows = { current: 0, frozen: this.#rows.current }
+      this.#bytes = { current: 0, frozen: this.#bytes.current }
+      this.#times = { current: noTimes, frozen: this.#times.current }
+    }
   }
 
   /** In the order in which they came, which is not always the log's. */
@@ -140,28 +143,22 @@ export class FreshRows {
   }
 
   /** The frozen generation is in the snapshot now: both change places in the view. What it gives back is called when that is committed. */
-  async swap(connection: DuckDBConnection, snapshot: SnapshotPart): Promise<() => void> {
-    const frozen = this.frozen
-    this.#frozen = undefined
-    this.#snapshot = snapshot
-    await this.#replaceViews(connection)
+  async swap(connection: StatementSink, snapshot: SnapshotPart): Promise<() => void> {
+    const { frozen } = this
+    await this.#replaceViews(connection, snapshot, [this.#generation])
     if (frozen !== undefined) await connection.run(`DROP TABLE ${frozen}`)
     return () => {
+      this.#frozen = undefined
+      this.#snapshot = snapshot
       this.#rows.frozen = 0
       this.#bytes.frozen = 0
     }
   }
 
-  /** The snapshot has other files now, with the same rows. */
-  async show(connection: DuckDBConnection, snapshot: SnapshotPart): Promise<void> {
-    const before = this.#snapshot
-    this.#snapshot = snapshot
-    try {
-      await this.#replaceViews(connection)
-    } catch (error) {
-      this.#snapshot = before
-      throw error
-    }
+  /** The snapshot has other files now, with the same rows. As `swap` otherwise. */
+  async show(connection: StatementSink, snapshot: SnapshotPart): Promise<() => void> {
+    await this.#replaceViews(connection, snapshot, this.#generations())
+    return () => void (this.#snapshot = snapshot)
   }
 
   /** Whether the view reads a data file. */
@@ -171,31 +168,35 @@ export class FreshRows {
 
   /** Drops the generations. Their rows must be committed, or read again from the log. */
   async drop(connection: DuckDBConnection): Promise<void> {
-    for (const relation of this.#relations())
-      await connection.run(`DROP TABLE IF EXISTS ${relation}`)
+    for (const generation of this.#generations())
+      await connection.run(`DROP TABLE IF EXISTS ${this.#relation(generation)}`)
   }
 
-  #relations(): string[] {
-    return [this.frozen, this.current].filter((relation) => relation !== undefined)
+  #generations(): number[] {
+    return [this.#frozen, this.#generation].filter((generation) => generation !== undefined)
   }
 
-  async #createGeneration(connection: DuckDBConnection): Promise<void> {
+  async #createGeneration(connection: StatementSink, generation: number): Promise<void> {
     const columns = this.columns.map(
       (column) => `${quoteName(column.name)} ${duckdbType(column.type)}`,
     )
     await connection.run(`CREATE SCHEMA IF NOT EXISTS ${quoteName(freshSchema)}`)
-    await connection.run(`CREATE TABLE ${this.current} (${columns.join(', ')})`)
+    await connection.run(`CREATE TABLE ${this.#relation(generation)} (${columns.join(', ')})`)
   }
 
-  async #replaceViews(connection: DuckDBConnection): Promise<void> {
+  async #replaceViews(
+    connection: StatementSink,
+    snapshot: SnapshotPart,
+    generations: readonly number[],
+  ): Promise<void> {
     const names = this.columns.map((column) => quoteName(column.name)).join(', ')
     await replaceViews(
       connection,
       this,
-      this.#snapshot,
-      this.#relations().map((relation) => ({
-        rows: `SELECT ${names} FROM ${relation}`,
-        count: `SELECT count(*) FROM ${relation}`,
+      snapshot,
+      generations.map((generation) => ({
+        rows: `SELECT ${names} FROM ${this.#relation(generation)}`,
+        count: `SELECT count(*) FROM ${this.#relation(generation)}`,
       })),
     )
   }
@@ -211,7 +212,7 @@ export class FreshRows {
 
 /** The view of a table and its count: its snapshot and its fresh rows. */
 export async function replaceViews(
-  connection: DuckDBConnection,
+  connection: StatementSink,
   { namespace, name }: { readonly namespace: string; readonly name: string },
   snapshot: SnapshotPart,
   fresh: readonly { readonly rows: string; readonly count: string }[],

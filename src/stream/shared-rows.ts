@@ -1,4 +1,4 @@
-import type { DuckDBConnection } from '../core/duckdb.ts'
+import type { StatementSink } from '../core/duckdb.ts'
 import { quoteName } from '../plan/columns.ts'
 import type { TopicConversion } from './conversion.ts'
 import { freshSchema } from './fresh-rows.ts'
@@ -95,7 +95,7 @@ export class SharedRows {
   }
 
   /** Creates the first generation and the view. */
-  async create(connection: DuckDBConnection): Promise<void> {
+  async create(connection: StatementSink): Promise<void> {
     await connection.run(`CREATE SCHEMA IF NOT EXISTS ${quoteName(freshSchema)}`)
     const first = await this.#createGeneration(connection)
     await this.#replaceView(connection, [first])
@@ -103,7 +103,7 @@ export class SharedRows {
   }
 
   /** Begins anew, without rows: those that were here must be committed. What it gives back is called when the caller's transaction is committed. */
-  async clear(connection: DuckDBConnection): Promise<() => void> {
+  async clear(connection: StatementSink): Promise<() => void> {
     const first = await this.#createGeneration(connection)
     await this.#replaceView(connection, [first])
     await this.drop(connection)
@@ -115,7 +115,7 @@ export class SharedRows {
   }
 
   /** Drops everything. The rows must be committed, or read again from the log. */
-  async drop(connection: DuckDBConnection): Promise<void> {
+  async drop(connection: StatementSink): Promise<void> {
     for (const { relation } of this.#generations)
       await connection.run(`DROP TABLE IF EXISTS ${relation}`)
   }
@@ -127,7 +127,7 @@ export class SharedRows {
   }
 
   /** The generation that takes the next small batch, made if need be, and what keeps it when the transaction is committed. */
-  async room(connection: DuckDBConnection): Promise<{ generation: Generation; keep: () => void }> {
+  async room(connection: StatementSink): Promise<{ generation: Generation; keep: () => void }> {
     const { open } = this
     if (open !== undefined) return { generation: open, keep: () => {} }
     return this.#append(connection, await this.#createGeneration(connection))
@@ -135,7 +135,7 @@ export class SharedRows {
 
   /** Makes rows a generation of their own. `select` gives its columns (`items`), and others if it likes. */
   async add(
-    connection: DuckDBConnection,
+    connection: StatementSink,
     select: string,
   ): Promise<{ generation: Generation; keep: () => void }> {
     const relation = this.#newRelation()
@@ -184,7 +184,7 @@ export class SharedRows {
    * Drops the generations that no table wants any more, and copies what few tables still want of others into one: a table that commits seldom, or
    * fails, does not keep the rows of all. Undefined when there is nothing to do.
    */
-  release(): ((connection: DuckDBConnection) => Promise<() => void>) | undefined {
+  release(): ((connection: StatementSink) => Promise<() => void>) | undefined {
     const isDone = (generation: Generation, index: number) =>
       this.#wantedRows(generation) === 0 &&
       (index < this.#generations.length - 1 || generation.rows >= this.limits.droppedRowsMin)
@@ -213,7 +213,7 @@ export class SharedRows {
   }
 
   async #copyWanted(
-    connection: DuckDBConnection,
+    connection: StatementSink,
     generations: readonly Generation[],
   ): Promise<Generation> {
     const { words } = this.conversion.verdict
@@ -252,13 +252,13 @@ export class SharedRows {
     return this.#wantedBy(generation).reduce((sum, [, { rows }]) => sum + rows, 0)
   }
 
-  async #append(connection: DuckDBConnection, generation: Generation) {
+  async #append(connection: StatementSink, generation: Generation) {
     const next = [...this.#generations, generation]
     await this.#replaceView(connection, next)
     return { generation, keep: () => void (this.#generations = next) }
   }
 
-  async #createGeneration(connection: DuckDBConnection): Promise<Generation> {
+  async #createGeneration(connection: StatementSink): Promise<Generation> {
     const relation = this.#newRelation()
     const types = new Map(
       [
@@ -274,10 +274,7 @@ export class SharedRows {
     return { relation, rows: 0, wanted: new Map() }
   }
 
-  async #replaceView(
-    connection: DuckDBConnection,
-    generations: readonly Generation[],
-  ): Promise<void> {
+  async #replaceView(connection: StatementSink, generations: readonly Generation[]): Promise<void> {
     const selects = generations.map(({ relation }) => `SELECT ${this.columns} FROM ${relation}`)
     await connection.run(`CREATE OR REPLACE VIEW ${this.view} AS ${selects.join(' UNION ALL ')}`)
   }

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import type { DuckDBInstance } from '@duckdb/node-api'
 import type { Clock } from '../core/clock.ts'
-import { inTransaction, type DuckDBConnection } from '../core/duckdb.ts'
+import { inOneText, type DuckDBConnection } from '../core/duckdb.ts'
 import { QuestlogError } from '../core/errors.ts'
 import { Exclusive } from '../core/exclusive.ts'
 import type { Files } from '../core/files.ts'
@@ -563,7 +563,7 @@ export class Stream {
   async #release(topic: TopicStream): Promise<void> {
     await this.#writer.run(async (connection) => {
       const release = topic.tables[0]?.fresh.shared.release()
-      if (release !== undefined) (await inTransaction(connection, () => release(connection)))()
+      if (release !== undefined) (await inOneText(connection, release))()
     })
   }
 

@@ -1,4 +1,4 @@
-import { inTransaction, queryRows, type DuckDBConnection } from '../core/duckdb.ts'
+import { inOneText, queryRows, type DuckDBConnection, type StatementSink } from '../core/duckdb.ts'
 import type { Narrowing } from '../lake/pruning.ts'
 import { quoteName, type Column } from '../plan/columns.ts'
 import {
@@ -135,18 +135,20 @@ export class TableRows {
     await this.#replaceViews(connection, this.#snapshot, this.#committed)
   }
 
-  /** Freezes the rows up to `freezable`. Changes nothing in DuckDB: a later row has a later offset. */
-  async freeze(): Promise<void> {
-    this.#frozen = new Map(this.freezable)
-    const part = this.#parts.shift()
-    if (part === undefined) return
-    this.#rows = { current: this.#rows.current - part.rows, frozen: part.rows }
-    this.#bytes = { current: this.#bytes.current - part.bytes, frozen: part.bytes }
-    this.#frozenTimes = part.times
+  /** What it gives back freezes the rows up to `freezable`. Changes nothing in DuckDB: a later row has a later offset. */
+  async freeze(): Promise<() => void> {
+    return () => {
+      this.#frozen = new Map(this.freezable)
+      const part = this.#parts.shift()
+      if (part === undefined) return
+      this.#rows = { current: this.#rows.current - part.rows, frozen: part.rows }
+      this.#bytes = { current: this.#bytes.current - part.bytes, frozen: part.bytes }
+      this.#frozenTimes = part.times
+    }
   }
 
   /** The frozen rows are in the snapshot now: the view takes them from there. Runs in the caller's transaction; what it gives back is called when that is committed. */
-  async swap(connection: DuckDBConnection, snapshot: SnapshotPart): Promise<() => void> {
+  async swap(connection: StatementSink, snapshot: SnapshotPart): Promise<() => void> {
     const committed = this.#frozen ?? this.#committed
     await this.#replaceViews(connection, snapshot, committed)
     return () => {
@@ -161,15 +163,15 @@ export class TableRows {
   }
 
   /** The shared rows begin anew, and so do the offsets. As `swap` otherwise. */
-  async clear(connection: DuckDBConnection): Promise<() => void> {
+  async clear(connection: StatementSink): Promise<() => void> {
     await this.#replaceViews(connection, this.#snapshot, new Map())
     return () => (this.#committed = new Map())
   }
 
-  /** The snapshot has other files now, with the same rows. */
-  async show(connection: DuckDBConnection, snapshot: SnapshotPart): Promise<void> {
+  /** The snapshot has other files now, with the same rows. As `swap` otherwise. */
+  async show(connection: StatementSink, snapshot: SnapshotPart): Promise<() => void> {
     await this.#replaceViews(connection, snapshot, this.#committed)
-    this.#snapshot = snapshot
+    return () => void (this.#snapshot = snapshot)
   }
 
   /** Whether the view reads a data file. */
@@ -226,7 +228,7 @@ export class TableRows {
   }
 
   async #replaceViews(
-    connection: DuckDBConnection,
+    connection: StatementSink,
     snapshot: SnapshotPart,
     committed: Offsets,
   ): Promise<void> {
@@ -246,9 +248,9 @@ export async function clearRows(
 ): Promise<void> {
   const [first] = tables
   if (first === undefined) return
-  const cleared = await inTransaction(connection, async () => {
-    const done = [await first.shared.clear(connection)]
-    for (const table of tables) done.push(await table.clear(connection))
+  const cleared = await inOneText(connection, async (sink) => {
+    const done = [await first.shared.clear(sink)]
+    for (const table of tables) done.push(await table.clear(sink))
     return done
   })
   for (const done of cleared) done()

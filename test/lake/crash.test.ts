@@ -242,6 +242,37 @@ describe('a crash at any operation of the maintenance', () => {
   })
 })
 
+test('a commit gets its name when its data files are durable, not before, and not at all when their sync fails', async () => {
+  await using lake = await createBareLake()
+  const created = await createTable(lake.at(), plainColumns, {})
+  const links: string[] = []
+  const files: Files = {
+    ...realFiles,
+    link: async (from, to) => {
+      links.push(isSynced ? 'after the sync' : 'before the sync')
+      await realFiles.link(from, to)
+    },
+  }
+  let isSynced = false
+  const table = await openedOver(lake, files)
+  let endSync = () => {}
+  const synced = new Promise<void>((resolve) => (endSync = resolve))
+  const metadata = join(created.folder, 'metadata')
+  const list = async () => (await realFiles.list(metadata)).filter((name) => name.endsWith('.tmp'))
+  const commit = table.commit({ batchId: 'new', files: [await fileOf(table, 'new')], synced })
+  while ((await list()).length === 0) await realFiles.sizeOf(metadata)
+  isSynced = true
+  endSync()
+  await commit
+  expect(links).toEqual(['after the sync'])
+  const change = { batchId: 'lost', files: [await fileOf(table, 'lost')] }
+  const failing = Promise.reject(new Error('EIO: fsync'))
+  await expect(table.commit({ ...change, synced: failing })).rejects.toThrow('EIO: fsync')
+  expect(links).toHaveLength(1)
+  expect(await list()).toEqual([])
+  expect(await batchesOf(await openWhole(lake))).toEqual(['new'])
+})
+
 test('an operation that fails once, anywhere in a commit, costs at most a second try of the same batch', async () => {
   await atEveryOperation(async (at, kind) => {
     await using lake = await createBareLake()

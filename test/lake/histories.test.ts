@@ -5,6 +5,7 @@ import { Cleaner } from '../../src/lake/cleaner.ts'
 import { metadataFolder, pathOf } from '../../src/lake/location.ts'
 import { isLive, readManifest, type DataFile } from '../../src/lake/manifest.ts'
 import { readManifestList } from '../../src/lake/manifest-list.ts'
+import { syncDataFiles } from '../../src/lake/parquet.ts'
 import { decodeMetadata, ownSpec } from '../../src/lake/metadata.ts'
 import { createTable, openDurableTable, openTable, type LakeTable } from '../../src/lake/table.ts'
 import { findVersion, highestVersion, versionPath } from '../../src/lake/versions.ts'
@@ -21,14 +22,14 @@ const triesMax = 4
 
 interface Batch {
   readonly id: string
-  /** Undefined until its data file is written and synced; none for a commit of properties only. */
-  files: readonly DataFile[] | undefined
+  /** Undefined until its data file is written; none for a commit of properties only. The sync goes on while the commit writes its metadata. */
+  written: { readonly files: readonly DataFile[]; readonly synced: Promise<void> } | undefined
   readonly hasRows: boolean
 }
 
 /**
  * One seeded life of a table: writers that know nothing of each other commit, evolve, compact and clean up on a disk that fails; the machine stops at any operation
- * of it. What DuckDB would write is a few bytes here, written and synced the same way.
+ * of it. What DuckDB would write is a few bytes here, synced by the same code.
  */
 class History {
   readonly files: SimulatedFiles
@@ -118,7 +119,8 @@ class History {
     const [first, ...rest] = this.#openBatches()
     if (first !== undefined && this.random.chance(0.3)) return this.random.pick([first, ...rest])
     const id = `batch${this.batches.length}`
-    const batch: Batch = { id, files: undefined, hasRows: this.random.chance(0.85) }
+    const hasRows = this.random.chance(0.85)
+    const batch: Batch = { id, written: undefined, hasRows }
     this.batches.push(batch)
     return batch
   }
@@ -131,13 +133,23 @@ class History {
   async #commit(table: LakeTable, batch: Batch): Promise<void> {
     for (let tries = 0; tries < triesMax && !this.files.stopped; tries++) {
       const done = await this.#attempt(async () => {
-        batch.files ??= batch.hasRows ? [await this.#writeData(table, batch.id)] : []
+        const written = (batch.written ??= await this.#write(table, batch))
         const properties = { [`done-${batch.id}`]: '1' }
-        await table.commit({ batchId: batch.id, files: batch.files, properties })
+        await table
+          .commit({ batchId: batch.id, ...written, properties })
+          .catch(async (error: unknown) => {
+            await written.synced.catch(() => (batch.written = undefined))
+            throw error
+          })
         return true
       })
       if (done === true) return void this.acknowledged.add(batch.id)
     }
+  }
+
+  async #write(table: LakeTable, { id, hasRows }: Batch) {
+    const files = hasRows ? [await this.#writeData(table, id)] : []
+    return { files, synced: syncDataFiles(this.files, files) }
   }
 
   async #evolve(table: LakeTable): Promise<void> {
@@ -162,6 +174,7 @@ class History {
       const chosen = some.length < 2 ? live : some
       const held = chosen.flatMap((file) => this.#batchesOf.get(file.path) ?? [])
       const added = [await this.#writeData(table, 'merged', held)]
+      await syncDataFiles(this.files, added)
       await table.replaceFiles({ replaced: chosen.map(({ path }) => path), added })
       this.compactions++
     })
@@ -171,7 +184,9 @@ class History {
   async #clean(table: LakeTable): Promise<void> {
     const { files, clock } = this
     const isInUse = (path: string) =>
-      this.#openBatches().some(({ files: own }) => own?.some((file) => file.path === path) === true)
+      this.#openBatches().some(
+        ({ written }) => written?.files.some((file) => file.path === path) === true,
+      )
     const cleaner =
       this.#cleaners.get(table) ??
       new Cleaner({
@@ -205,7 +220,7 @@ class History {
     for (const path of left) must(named.has(path), `${path} was left behind`)
   }
 
-  /** As COPY and the syncs after it do. */
+  /** As COPY does. */
   async #writeData(
     table: LakeTable,
     name: string,
@@ -219,8 +234,6 @@ class History {
     const file = await this.files.openAppend(path)
     await file.append(bytes)
     await file.close()
-    await this.files.syncFile(path)
-    await this.files.syncFolder(folder)
     const none = new Map<number, never>()
     const [columnSizes, valueCounts, nullCounts, nanCounts] = [none, none, none, none]
     const counts = { columnSizes, valueCounts, nullCounts, nanCounts }

@@ -18,7 +18,10 @@ function tableWith(rows: { current: number }, committed: string[], name: string)
     properties: {},
     recordCount: 0,
     liveFiles: async () => [],
-    commit: async () => void committed.push(name),
+    commit: async (_change: unknown, show: () => Promise<void>) => {
+      committed.push(name)
+      await show()
+    },
   }
   const fresh = {
     get currentRows() {
@@ -28,7 +31,7 @@ function tableWith(rows: { current: number }, committed: string[], name: string)
       return rows.current
     },
     freezable: new Map([[0, 6]]),
-    freeze: async () => void (rows.current = 0),
+    freeze: async () => () => void (rows.current = 0),
     swap: async () => () => {},
   }
   return { lake, fresh } as unknown as Committable // what the committer uses of them

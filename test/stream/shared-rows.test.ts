@@ -185,7 +185,7 @@ class Play {
   async commit(name: string, fails: boolean): Promise<void> {
     const fresh = this.tables.find(({ definition: table }) => table.name === name)?.fresh
     if (fresh === undefined || fresh.totalRows === 0) return
-    await fresh.freeze()
+    ;(await fresh.freeze())()
     const before = await this.#committedRows(name)
     const work = async () => {
       if (fresh.frozen !== undefined)
