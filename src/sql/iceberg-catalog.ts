@@ -354,16 +354,22 @@ async function ifReadable<T>(table: TableName, work: Promise<T>): Promise<T> {
   try {
     return await work
   } catch (error) {
-    // Fields that a manifest does not have are found missing where they are used.
-    const reason = error instanceof TypeError ? 'a manifest lacks fields' : asQuestlogError(error)
-    if (typeof reason !== 'string' && reason.code !== 'TABLE_DAMAGED') throw error
+    const reason = unreadable(error)
+    if (reason === undefined) throw error
     throw new QuestlogError(
       'REQUEST_MALFORMED',
-      `the commit to ${table.namespace}.${table.name} names a file that can't be read: ${typeof reason === 'string' ? reason : reason.message}`,
+      `the commit to ${table.namespace}.${table.name} names a file that can't be read: ${reason}`,
       {},
       { cause: error },
     )
   }
+}
+
+/** Why a file of a table can't be read; undefined for an error of another kind. */
+function unreadable(error: unknown): string | undefined {
+  if (error instanceof TypeError) return 'a manifest lacks fields' // they are found missing where they are used
+  const { code, message } = asQuestlogError(error)
+  return code === 'TABLE_DAMAGED' ? message : undefined
 }
 
 function unknownNamespace(namespace: string): QuestlogError {
