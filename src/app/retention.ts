@@ -40,6 +40,8 @@ export class Retention {
   #definition: Definition
   #waiting: ReadonlyMap<string, Waiting> = new Map()
   #failure: string | null = null
+  /** Why it is not known what is set aside. */
+  #settledFailure: string | null = null
   readonly #loop: Promise<void>
 
   constructor(options: RetentionOptions) {
@@ -125,10 +127,14 @@ export class Retention {
     if (topicIds.size === 0) return () => undefined
     try {
       const settled = await readSettledOffsets(this.#options)
+      this.#settledFailure = null
       return (topicId, partition) =>
         topicIds.has(topicId) ? settled(topicId, partition) : undefined
     } catch (error) {
-      this.#options.logger.warn('retention can not read what is set aside', { error })
+      const { message } = asQuestlogError(error)
+      if (message !== this.#settledFailure)
+        this.#options.logger.warn('retention can not read what is set aside', { error })
+      this.#settledFailure = message
       return (topicId) => (topicIds.has(topicId) ? 0 : undefined)
     }
   }

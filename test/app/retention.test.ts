@@ -5,8 +5,8 @@ import { auditRunning } from '../../src/app/audit.ts'
 import { FreeSpace } from '../../src/app/free-space.ts'
 import { Retention } from '../../src/app/retention.ts'
 import { whereIs } from '../../src/app/where.ts'
-import { realFiles } from '../../src/core/files.ts'
-import { silentLogger } from '../../src/core/logger.ts'
+import { realFiles, type Files } from '../../src/core/files.ts'
+import { silentLogger, type Logger } from '../../src/core/logger.ts'
 import { resolveSettings } from '../../src/core/settings.ts'
 import type { Definition } from '../../src/plan/definition.ts'
 import { summarizeTopic } from '../../src/stream/status.ts'
@@ -22,12 +22,16 @@ const swords = { from: 'sword', trigger: '24h' }
 const definition = define({ topics, events, tables: { swords } })
 
 /** Retention on a clock that the test moves; `pass` is one look. */
-function startRetention(world: World, active = definition) {
+function startRetention(
+  world: World,
+  active = definition,
+  { files = realFiles, logger = silentLogger }: { files?: Files; logger?: Logger } = {},
+) {
   const clock = new SimulatedClock()
   let looked = () => {}
   const retention = new Retention({
     log: world.log,
-    files: realFiles,
+    files,
     clock: {
       nowMs: () => clock.nowMs(),
       monotonicMs: () => clock.monotonicMs(),
@@ -37,7 +41,7 @@ function startRetention(world: World, active = definition) {
       },
       after: (delayMs, work) => clock.after(delayMs, work),
     },
-    logger: silentLogger,
+    logger,
     settings: world.settings,
     data: world.folder,
     definition: active,
@@ -188,6 +192,26 @@ test('a topic without tables holds back what is set aside in memory only, so tha
   await world.start(none)
   expect(await accounts(world)).toMatchObject({ ...all, removed: start(world) })
   expect(await world.count('questlog.dead_letters')).toBe(100)
+})
+
+test('what is set aside and can not be read is told once, and again when it fails anew', async () => {
+  const none = define({ topics, events })
+  await using world = await open(none)
+  const logged: string[] = []
+  const logger = { ...silentLogger, warn: (message: string) => void logged.push(message) }
+  let isBroken = true
+  const readAll = async (path: string) => {
+    if (isBroken && path.includes('dead_letters')) throw new Error('the disk is gone')
+    return realFiles.readAll(path)
+  }
+  await using look = startRetention(world, none, { files: { ...realFiles, readAll }, logger })
+  await play(world)
+  for (const broken of [true, true, false, true, true]) {
+    isBroken = broken
+    await look.pass()
+  }
+  expect(logged).toEqual(Array(2).fill('retention can not read what is set aside'))
+  expect(start(world)).toBe(0)
 })
 
 test("a topic of which the definition knows nothing is nobody's to wait for", async () => {
