@@ -27,16 +27,16 @@ export class AbortedLookup {
 
   /**
    * Tells of batches of a partition which hold no event: control batches, and those of aborted transactions. All of them lie below `upTo`, a last stable offset that
-   * ingest has published in this incarnation.
+   * ingest has published in this incarnation, which is asked for only when it matters.
    */
   async exclusion(
     folder: string,
-    incarnation: string | undefined,
+    incarnation: () => string | undefined,
     upTo: number,
     batches: readonly RecordBatch[],
   ): Promise<(batch: RecordBatch) => boolean> {
     if (!batches.some(isTransactional)) return isControl
-    const byProducer = await this.#byProducer(folder, incarnation, upTo)
+    const byProducer = await this.#byProducer(folder, incarnation(), upTo)
     return (batch) =>
       isControl(batch) ||
       (isTransactional(batch) && isAborted(byProducer.get(batch.producerId), batch.baseOffset))

@@ -135,7 +135,7 @@ export class LogReader {
 
   #exclusion(topic: Topic, upTo: PartitionWatermark, batches: readonly RecordBatch[]) {
     const folder = partitionFolder(this.#folder, topic.name, upTo.partition)
-    const incarnation = this.#watermark.read()?.incarnation
+    const incarnation = () => this.#watermark.read()?.incarnation
     return this.#aborted.exclusion(folder, incarnation, upTo.visibleOffset, batches)
   }
 

@@ -19,6 +19,7 @@ export interface PastTable {
  * DuckDB's parser afterwards.
  */
 export function takeOutPastTables(sql: string): { sql: string; past: readonly PastTable[] } {
+  if (!/for/i.test(sql)) return { sql, past: [] }
   const tokens = tokenize(sql)
   const past: PastTable[] = []
   let text = sql

@@ -72,6 +72,8 @@ export class Stream {
   #incarnation: string | undefined
   /** The last watermark whose topics were compared with those that are read. */
   #followed: Watermark | undefined
+  /** The last watermark up to which everything is done that can be: with the same one there is nothing to look for. */
+  #doneWith: Watermark | undefined
   readonly #leases = new Set<symbol>()
   readonly #wake: Wake
   readonly #steps: Steps
@@ -195,6 +197,7 @@ export class Stream {
     this.#tables = tables
     this.#definition = definition
     this.#tablesVersion++
+    this.#doneWith = undefined
     for (const topic of this.#topics) topic.close()
     this.#topics = []
     await this.#attachTopics()
@@ -371,13 +374,15 @@ export class Stream {
 
   async #step(): Promise<boolean> {
     const watermark = this.reader.watermark()
-    if (watermark === undefined) return false
+    if (watermark === undefined || watermark === this.#doneWith) return false
     this.#checkIncarnation(watermark)
     await this.#followTopics(watermark)
     if (this.#unattached()) await this.#attachTopics()
     let worked = false
     for (const topic of this.#topics) worked = (await this.#stepTopic(topic, watermark)) || worked
     if (worked) this.#progress.write(this.#topics)
+    const waits = this.failures.size + this.held.size > 0 || this.#unattached()
+    this.#doneWith = worked || waits || this.#followed !== watermark ? undefined : watermark
     return worked
   }
 

@@ -52,6 +52,9 @@ export class TopicStream {
   readonly #pack: Pack<RecordRun>
   #isBusy = false
   readonly #context: TopicContext
+  #limits:
+    | { readonly of: Watermark; readonly entries: ReadonlyMap<number, PartitionWatermark> }
+    | undefined
   /** First offsets of the log as they were last seen. */
   readonly #starts = new Map<number, number>()
 
@@ -77,8 +80,10 @@ export class TopicStream {
 
   /** Next offset of the shared pass: the furthest table's; without tables, the ledger's. */
   head(partition: number): number {
-    const heads = this.tables.map((table) => table.next.get(partition) ?? 0)
-    return heads.length > 0 ? Math.max(...heads) : this.ledger.nextOffset(partition)
+    if (this.tables.length === 0) return this.ledger.nextOffset(partition)
+    let head = 0
+    for (const { next } of this.tables) head = Math.max(head, next.get(partition) ?? 0)
+    return head
   }
 
   /** Everything below this offset is in the fresh rows of the table. */
@@ -92,9 +97,12 @@ export class TopicStream {
   }
 
   isLevel(table: StreamTable): boolean {
-    return this.#partitions().every(
-      (partition) => this.applied(table, partition) >= this.head(partition),
-    )
+    return this.#reaches(table, this.#heads())
+  }
+
+  #reaches(table: StreamTable, heads: ReadonlyMap<number, number>): boolean {
+    for (const [partition, head] of heads) if (this.applied(table, partition) < head) return false
+    return true
   }
 
   close(): void {
@@ -112,8 +120,9 @@ export class TopicStream {
     await this.#skipRemoved(limits)
     try {
       this.#isBusy = false
-      const advanced = await this.#advance(limits)
-      const filled = await this.#backfill(limits, advanced)
+      const held = this.#context.held()
+      const advanced = await this.#advance(limits, held)
+      const filled = await this.#backfill(limits, held, advanced)
       return advanced || filled
     } catch (error) {
       // Retention has removed what was to be read: the new watermark says from where to go on.
@@ -151,24 +160,31 @@ export class TopicStream {
 
   /** The watermark's entries for this topic. */
   limits(watermark: Watermark): ReadonlyMap<number, PartitionWatermark> {
-    return new Map(
-      watermark.partitions
-        .filter((entry) => entry.topicId === this.topic.id)
-        .map((entry) => [entry.partition, entry]),
-    )
+    if (this.#limits?.of === watermark) return this.#limits.entries
+    const entries = new Map<number, PartitionWatermark>()
+    for (const entry of watermark.partitions)
+      if (entry.topicId === this.topic.id) entries.set(entry.partition, entry)
+    this.#limits = { of: watermark, entries }
+    return entries
   }
 
   #partitions(): number[] {
     return Array.from({ length: this.topic.partitions }, (_, partition) => partition)
   }
 
-  async #advance(limits: ReadonlyMap<number, PartitionWatermark>): Promise<boolean> {
-    const held = this.#context.held()
-    const filling = this.tables.filter((table) => this.isLevel(table) && !held.has(table))
+  #heads(): ReadonlyMap<number, number> {
+    return new Map(this.#partitions().map((partition) => [partition, this.head(partition)]))
+  }
+
+  async #advance(
+    limits: ReadonlyMap<number, PartitionWatermark>,
+    held: ReadonlySet<StreamTable>,
+  ): Promise<boolean> {
+    const heads = this.#heads()
+    const filling = this.tables.filter((table) => this.#reaches(table, heads) && !held.has(table))
     if (filling.length === 0 && this.tables.length > 0) return false
-    const from = new Map(this.#partitions().map((partition) => [partition, this.head(partition)]))
     const chunk = await this.#readChunk(
-      from,
+      heads,
       limits,
       (partition) => limits.get(partition)?.visibleOffset ?? 0,
       this.#context.settings.batchBytesMax,
@@ -184,22 +200,22 @@ export class TopicStream {
 
   async #backfill(
     limits: ReadonlyMap<number, PartitionWatermark>,
+    held: ReadonlySet<StreamTable>,
     busy: boolean,
   ): Promise<boolean> {
-    const held = this.#context.held()
-    const behind = this.tables.filter((table) => !this.isLevel(table) && !held.has(table))
+    const heads = this.#heads()
+    const behind = this.tables.filter((table) => !this.#reaches(table, heads) && !held.has(table))
     const from = new Map<number, number>()
-    for (const partition of this.#partitions()) {
+    for (const [partition, head] of heads) {
       const places = [
         this.ledger.nextOffset(partition),
         ...behind.map((table) => this.applied(table, partition)),
       ]
       const start = Math.max(Math.min(...places), limits.get(partition)?.startOffset ?? 0)
-      if (start < this.head(partition)) from.set(partition, start)
+      if (start < head) from.set(partition, start)
     }
     if (from.size === 0) return false
     const bytesMax = busy ? backfillBytesMax : this.#context.settings.batchBytesMax
-    const heads = new Map(this.#partitions().map((partition) => [partition, this.head(partition)]))
     const chunk = await this.#readChunk(
       from,
       limits,
