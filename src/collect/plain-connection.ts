@@ -3,7 +3,7 @@ import type { Connection } from './connections.ts'
 import type { Desk } from './exchange.ts'
 import { splitTarget } from './fields.ts'
 import { PlainExchange, type PlainAnswers } from './plain-exchange.ts'
-import type { PlainReader, PlainRequest } from './plain-head.ts'
+import { isEmptyLine, type PlainReader, type PlainRequest } from './plain-head.ts'
 import type { RequestHandler } from './request-handler.ts'
 
 /** What all plain connections share. */
@@ -53,6 +53,7 @@ export class PlainConnection implements PlainAnswers {
 
   readonly #receive = (chunk: Buffer): void => {
     if (this.connection.broken) return // what comes after the answer that it took too long
+    if (isEmptyLine(chunk)) return
     if (this.isDue) {
       this.#isHeld = true
       return this.#putBack(chunk)

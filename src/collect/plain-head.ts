@@ -28,6 +28,7 @@ export interface PlainLimits {
 const lineBytes = 'GET  HTTP/1.1\r\n'.length
 const letterG = 0x47
 const lineFeed = 0x0a
+const carriageReturn = 0x0d
 /** RFC 9112, 3.2.1, origin-form: of what is visible in ASCII all but `#`, of which llhttp makes more than a character. */
 const plainTarget = /^\/[!-"$-~]*$/
 /** RFC 9112, 5: names are tokens without white space before the colon, values are visible ASCII, spaces and tabs; no line goes on in the next. */
@@ -56,12 +57,13 @@ export class PlainReader {
     this.#limits = limits
   }
 
-  /** Undefined when the bytes are anything but one plain request. */
+  /** Undefined when the bytes are anything but one plain request, or one with an empty line before or behind it. */
   read(chunk: Buffer): PlainRequest | undefined {
     const { headerBytesMax, urlBytesMax } = this.#limits
-    if (chunk[0] !== letterG || chunk[chunk.length - 1] !== lineFeed) return undefined
+    if (chunk[0] !== letterG && chunk[0] !== carriageReturn) return undefined
+    if (chunk[chunk.length - 1] !== lineFeed) return undefined
     if (chunk.length > lineBytes + urlBytesMax + headerBytesMax) return undefined
-    const text = chunk.toString('latin1')
+    const text = withoutEmptyLines(chunk.toString('latin1'))
     const lineEnd = text.indexOf('\r\n')
     const line = text.slice(0, lineEnd)
     const isNew = line.endsWith(' HTTP/1.1')
@@ -85,6 +87,17 @@ export class PlainReader {
     this.#heads.put(own, head, 4 * own.length + 48 * (head?.rawHeaders.length ?? 0))
     return head
   }
+}
+
+/** RFC 9112, 2.2: a server passes over an empty line where it expects a request line. Old clients send one behind each request. */
+export function isEmptyLine(chunk: Buffer): boolean {
+  return chunk.length === 2 && chunk[0] === carriageReturn && chunk[1] === lineFeed
+}
+
+/** Without such a line before a request, and without one behind the one that ends it. */
+function withoutEmptyLines(text: string): string {
+  const start = text.startsWith('\r\n') ? 2 : 0
+  return text.slice(start, text.endsWith('\r\n\r\n\r\n') ? -2 : undefined)
 }
 
 /** Reads the header lines with the empty one at their end; null when they are not plain. */

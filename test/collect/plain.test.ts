@@ -1,7 +1,8 @@
 import { connect, type Socket } from 'node:net'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { realClock, type Clock } from '../../src/core/clock.ts'
 import { QuestlogError } from '../../src/core/errors.ts'
+import { PlainReader, type PlainRequest } from '../../src/collect/plain-head.ts'
 import { lingerMs } from '../../src/collect/http-exchange.ts'
 import {
   definitionOf,
@@ -47,6 +48,33 @@ class Client {
 
 const get = (target: string, ...lines: string[]) =>
   `GET ${target} HTTP/1.1\r\nHost: x\r\n${lines.map((line) => `${line}\r\n`).join('')}\r\n`
+
+test('an empty line before or behind a request does not make its connection node:http’s', async () => {
+  const gate = gatedLog()
+  const reads = vi.spyOn(PlainReader.prototype, 'read')
+  try {
+    const { port, collector } = await start({}, { log: gate.log })
+    const client = new Client(port)
+    client.socket.write(`${get('/bare?n=1')}\r\n`)
+    await until(() => collector.counters().requestsInFlight === 1, 'the first request')
+    client.socket.write('\r\n') // while its answer is due
+    gate.open()
+    await until(() => client.statuses().length === 1, 'the first answer')
+    client.socket.write('\r\n')
+    await exchangeRaw(port, 'HEAD / HTTP/1.0\r\n\r\n')
+    client.socket.write(`\r\n${get('/bare?n=2')}`)
+    await until(() => client.statuses().length === 2, 'the second answer')
+    client.socket.destroy()
+    expect(client.statuses()).toEqual(['200', '200'])
+    expect(gate.log.events().map(({ n }) => n)).toEqual(['1', '2'])
+    const targets = reads.mock.results.map(
+      ({ value }) => (value as PlainRequest | undefined)?.target,
+    )
+    expect(targets).toEqual(['/bare?n=1', undefined, '/bare?n=2']) // the one between is the HEAD's
+  } finally {
+    reads.mockRestore()
+  }
+})
 
 describe('bytes that come while an answer is due', () => {
   test('are read after it: each request is answered in order and kept once', async () => {

@@ -169,7 +169,18 @@ export const oneGet = fc.oneof({ weight: 4, arbitrary: whole }, damaged)
  */
 export const someGets = fc.oneof(
   { weight: 4, arbitrary: oneGet.map((request) => [request]) },
+  oneGet.map((request) => [bytes('\r\n'), request, bytes('\r\n')]),
   fc.array(requestWith(fc.constant(['Host: game'])), { minLength: 2, maxLength: 3 }),
+)
+
+/** Empty lines before a request and behind it. */
+const emptyLines = ['', '\r\n', '\n', '\r', '\r\n\r\n'].flatMap(
+  (line) =>
+    [
+      [line, ''],
+      ['', line],
+      [line, line],
+    ] as const,
 )
 
 const getOf = (target: string, spoken: string, lines: readonly string[], end: string) =>
@@ -205,4 +216,9 @@ export const oddGets: readonly Buffer[] = ['HTTP/1.1', 'HTTP/1.0'].flatMap((spok
     ),
   ),
   ...oddVersions.map((odds) => getOf('/bare', odds, ['Host: game'], '\r\n')),
+  ...emptyLines.flatMap(([before, after]) =>
+    [['Host: game'], ['Host: game', 'Connection: keep-alive'], []].map((lines) =>
+      Buffer.concat([bytes(before), getOf('/bare', spoken, lines, '\r\n'), bytes(after)]),
+    ),
+  ),
 ])
