@@ -32,11 +32,11 @@ export async function processMicroBatch(staging: Staging, batch: MicroBatch): Pr
   const added = await inTransaction(staging.connection, async () => {
     const rows = await addRows(staging, batch, tally)
     for (const insert of deadLetterInserts(batch, tally))
-      await staging.run(`INSERT INTO ${batch.deadLetters.current} ${insert}`)
+      await staging.insert(`INSERT INTO ${batch.deadLetters.current} ${insert}`)
     await appendRefused(staging.connection, batch, aside)
     return rows
   })
-  if (added !== undefined) keep(batch, added, tally, !isMended)
+  if (added !== undefined) keep(staging, batch, added, tally, !isMended)
   settle(batch, tally, refused, aside.length)
 }
 
@@ -71,7 +71,7 @@ async function addWhole(staging: Staging, batch: MicroBatch): Promise<boolean> {
       return false
     }
     await connection.run('COMMIT')
-    keep(batch, added, taken, true)
+    keep(staging, batch, added, taken, true)
     settle(batch, taken, [], 0)
     return true
   } catch (error) {
@@ -102,8 +102,8 @@ async function addSmall(
   const insert = (judged: string) =>
     `INSERT INTO ${generation.relation} (${shared.columns}) SELECT ${shared.items(checked)} FROM (${judged}) AS parsed RETURNING ${marks.join(', ')}`
   const inserted = staging.isBindable
-    ? staging.queryBound(insert)
-    : staging.write().then(() => staging.query(insert(staging.judged)))
+    ? staging.insertBound(insert)
+    : staging.write().then(() => staging.insert(insert(staging.judged)))
   const rows = await inserted.catch((error: unknown) => {
     if (error instanceof Error && error.message.includes(closerLook)) return undefined
     throw error
@@ -114,7 +114,7 @@ async function addSmall(
   }
   const taken = tallyOf(batch, rows)
   if (taken === undefined) throw new TypeError('a row is there that no table takes')
-  keep(batch, { generation, keep: () => {} }, taken, true)
+  keep(staging, batch, { generation, keep: () => {} }, taken, true)
   settle(batch, taken, [], 0)
   return true
 }
@@ -132,8 +132,8 @@ async function insertWhole(staging: Staging, shared: SharedRows, batch: MicroBat
   const { relation } = added.generation
   const insert = `INSERT INTO ${relation} (${shared.columns}) ${select}`
   if (staging.isSmall && !isOwn)
-    return { added, rows: await staging.query(`${insert} RETURNING ${marks.join(', ')}`) }
-  if (!isOwn) await staging.run(insert)
+    return { added, rows: await staging.insert(`${insert} RETURNING ${marks.join(', ')}`) }
+  if (!isOwn) await staging.insert(insert)
   const ranges = [...batch.ranges].map(([partition, range]) => ({ partition, range }))
   const count = `SELECT ${marks.join(', ')}, count(*) AS n FROM ${relation} WHERE ${inRanges(ranges)} GROUP BY ALL`
   return { added, rows: await staging.query(count) }
@@ -184,12 +184,21 @@ async function addRows(
   const select = `SELECT * FROM (SELECT ${shared.items(taken)} FROM parsed) WHERE ${hasAny('t', conversion.verdict.words)}`
   if (tally.rows >= shared.limits.ownGenerationRows) return shared.add(staging.connection, select)
   const added = await shared.room(staging.connection)
-  await staging.run(`INSERT INTO ${added.generation.relation} (${shared.columns}) ${select}`)
+  await staging.insert(`INSERT INTO ${added.generation.relation} (${shared.columns}) ${select}`)
   return added
 }
 
-function keep(batch: MicroBatch, added: Added, tally: Tally, isSorted: boolean): void {
+/** Counts the rows of a transaction that is committed. */
+function keep(
+  staging: Staging,
+  batch: MicroBatch,
+  added: Added,
+  tally: Tally,
+  isSorted: boolean,
+): void {
+  const isNew = added.generation !== batch.shared?.open
   added.keep()
+  if (isNew) staging.catalog.changed()
   const taken = new Map([...tally.tables].map(([table, each]) => [table.fresh.index, each.taken]))
   batch.shared?.added(added.generation, tally.rows, taken, batch.ranges, isSorted)
 }

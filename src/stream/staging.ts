@@ -15,6 +15,7 @@ import {
 import { cellText, queryRows, rowsOf, type DuckDBConnection } from '../core/duckdb.ts'
 import type { PlacedRecord } from '../log/record-chunks.ts'
 import type { LogRecord } from '../log/record.ts'
+import { newCatalog, type Catalog } from './catalog-writer.ts'
 import type { TopicConversion } from './conversion.ts'
 import type { SetAside } from './dead-letters.ts'
 import { nestsDeeper } from './nesting.ts'
@@ -32,6 +33,12 @@ const batchesMax = 100
 const rowsMax = 20_000
 const statementsMax = 200
 
+interface Prepared {
+  readonly statement: DuckDBPreparedStatement
+  /** The version of the shared tables' catalog then. */
+  readonly version: number | null
+}
+
 /**
  * Converts records of one topic on a connection of its own, in its temporary tables `staged` and `parsed`.
  *
@@ -41,7 +48,8 @@ const statementsMax = 200
 export class Staging {
   readonly #connection: DuckDBConnection
   readonly #conversion: TopicConversion
-  readonly #statements = new Map<string, DuckDBPreparedStatement>()
+  readonly catalog: Catalog
+  readonly #statements = new Map<string, Prepared>()
   /** For so many more batches it is not tried to add them as a whole (micro-batch.ts). */
   wholeBatchesOff = 0
   #optimizes = true
@@ -55,9 +63,15 @@ export class Staging {
   #batches = batchesMax
   #rows = 0
 
-  constructor(connection: DuckDBConnection, conversion: TopicConversion) {
+  /** `catalog` is that of the tables that batches are added to. */
+  constructor(
+    connection: DuckDBConnection,
+    conversion: TopicConversion,
+    catalog: Catalog = newCatalog(),
+  ) {
     this.#connection = connection
     this.#conversion = conversion
+    this.catalog = catalog
   }
 
   /** Whether the batch is so small that its statements are prepared. */
@@ -128,24 +142,30 @@ export class Staging {
 
   /** Runs a statement over `parsed`. */
   async run(sql: string): Promise<void> {
-    if (this.#isSmall) await (await this.#prepared(sql)).run()
+    if (this.#isSmall) await (await this.#prepared(sql, 'own')).run()
     else await this.#connection.run(sql)
   }
 
   /** Rows of a statement over `parsed`, as `queryRows` gives them. */
   async query(sql: string): Promise<Record<string, Json>[]> {
     if (!this.#isSmall) return queryRows(this.#connection, sql)
-    return rowsOf(await (await this.#prepared(sql)).run())
+    return rowsOf(await (await this.#prepared(sql, 'own')).run())
   }
 
-  /** Whether there are so few records that `queryBound` costs less than to write them. */
+  /** The same for a statement that adds rows to other tables; rows are those of its RETURNING. */
+  async insert(sql: string): Promise<Record<string, Json>[]> {
+    if (!this.#isSmall) return queryRows(this.#connection, sql)
+    return rowsOf(await (await this.#prepared(sql, 'shared')).run())
+  }
+
+  /** Whether there are so few records that `insertBound` costs less than to write them. */
   get isBindable(): boolean {
     return this.#isSmall && this.#readable.length <= boundRowsMax
   }
 
-  /** Rows of a statement over what `judged` would select, whose records are its parameters: nothing is written for it. */
-  async queryBound(sqlOf: (judged: string) => string): Promise<Record<string, Json>[]> {
-    const statement = await this.#prepared(sqlOf(this.#conversion.parse(boundRecords)))
+  /** The same over what `judged` would select, whose records are its parameters: nothing is staged for it. */
+  async insertBound(sqlOf: (judged: string) => string): Promise<Record<string, Json>[]> {
+    const statement = await this.#prepared(sqlOf(this.#conversion.parse(boundRecords)), 'shared')
     const rows = this.#readable.map((staged) => valuesOf(staged))
     const column = (index: number) => listValue(rows.map((row) => row[index] ?? null))
     statement.bind(
@@ -228,17 +248,20 @@ export class Staging {
     this.#rows = 0
   }
 
-  async #prepared(sql: string): Promise<DuckDBPreparedStatement> {
+  /** A statement over this connection's tables alone, or one of shared ones, whose catalog others change. */
+  async #prepared(sql: string, tables: 'own' | 'shared'): Promise<DuckDBPreparedStatement> {
+    const version = tables === 'own' ? null : this.catalog.version
     const known = this.#statements.get(sql)
-    if (known !== undefined) return known
+    if (known?.version === version) return known.statement
     if (this.#statements.size >= statementsMax) this.#forget()
     const statement = await this.#connection.prepare(sql)
-    this.#statements.set(sql, statement)
+    this.#statements.get(sql)?.statement.destroySync()
+    this.#statements.set(sql, { statement, version })
     return statement
   }
 
   #forget(): void {
-    for (const statement of this.#statements.values()) statement.destroySync()
+    for (const { statement } of this.#statements.values()) statement.destroySync()
     this.#statements.clear()
   }
 

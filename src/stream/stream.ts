@@ -13,6 +13,7 @@ import type { Narrowing } from '../lake/pruning.ts'
 import type { SnapshotWanted } from '../lake/time-travel.ts'
 import { defaultNamespace } from '../plan/compile.ts'
 import type { Definition } from '../plan/definition.ts'
+import { CatalogWriter } from './catalog-writer.ts'
 import { checkExpressions } from './check-expressions.ts'
 import { Committer, LostTable, reachOf, type Committable } from './committer.ts'
 import { CommitSchedule } from './commit-schedule.ts'
@@ -53,7 +54,7 @@ export class Stream {
   readonly failures = new Map<string, Failure>()
   readonly #options: StreamOptions
   readonly #connections: { readonly writer: DuckDBConnection; readonly exporter: DuckDBConnection }
-  readonly #writer: Exclusive<DuckDBConnection>
+  readonly #writer: CatalogWriter
   readonly #tableSet: TableSet
   readonly #committer: Committer
   readonly #schedule: CommitSchedule
@@ -88,7 +89,7 @@ export class Stream {
     parts: {
       writer: DuckDBConnection
       exporter: DuckDBConnection
-      guarded: Exclusive<DuckDBConnection>
+      guarded: CatalogWriter
       tableSet: TableSet
       deadLetters: DeadLetters
       ledgers: Map<string, TopicLedger>
@@ -123,7 +124,7 @@ export class Stream {
     await options.files.makeFolder(lakeFolder)
     const writer = await options.instance.connect()
     const exporter = await options.instance.connect()
-    const guarded = new Exclusive(writer)
+    const guarded = new CatalogWriter(writer)
     const tableSet = new TableSet({
       files: options.files,
       clock: options.clock,
@@ -566,9 +567,12 @@ export class Stream {
   }
 
   async #release(topic: TopicStream): Promise<void> {
-    await this.#writer.run(async (connection) => {
+    await this.#writer.runRows(async (connection) => {
       const release = topic.tables[0]?.fresh.shared.release()
-      if (release !== undefined) (await inOneText(connection, release))()
+      if (release === undefined) return
+      const released = await inOneText(connection, release)
+      released()
+      this.#writer.catalog.changed()
     })
   }
 

@@ -1,10 +1,10 @@
 import type { DuckDBConnection } from '../core/duckdb.ts'
 import { QuestlogError } from '../core/errors.ts'
-import type { Exclusive } from '../core/exclusive.ts'
 import type { Settings } from '../core/settings.ts'
 import { recordChunks, type Pack } from '../log/record-chunks.ts'
 import type { LogReader } from '../log/reader.ts'
 import type { PartitionWatermark, Topic, Watermark } from '../log/record.ts'
+import type { CatalogWriter } from './catalog-writer.ts'
 import type { TopicConversion } from './conversion.ts'
 import type { FreshRows } from './fresh-rows.ts'
 import type { OffsetRange, TopicLedger } from './ledger.ts'
@@ -18,7 +18,7 @@ import type { StreamTable } from './stream-table.ts'
 export interface TopicContext {
   readonly reader: LogReader
   /** Held while a batch is written: one writer at a time. */
-  readonly writer: Exclusive<DuckDBConnection>
+  readonly writer: CatalogWriter
   readonly deadLetters: FreshRows
   readonly settings: Settings
   /** Tables that read nothing for now (held-tables.ts). */
@@ -73,7 +73,7 @@ export class TopicStream {
     this.tables = parts.tables
     this.ledger = parts.ledger
     this.setAside = parts.setAside
-    this.#staging = new Staging(parts.connection, parts.conversion)
+    this.#staging = new Staging(parts.connection, parts.conversion, parts.context.writer.catalog)
     this.#pack = packRuns(parts.context.settings.jsonDepthMax)
     this.#context = parts.context
   }
@@ -229,7 +229,7 @@ export class TopicStream {
 
   async #process(chunk: Chunk, filling: readonly StreamTable[], past: boolean): Promise<void> {
     if (past || chunk.bytes >= busyBytes) this.#isBusy = true
-    await this.#context.writer.run(() =>
+    await this.#context.writer.runRows(() =>
       processMicroBatch(this.#staging, {
         topic: this.topic.name,
         conversion: this.conversion,

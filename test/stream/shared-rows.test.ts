@@ -1,8 +1,8 @@
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { DuckDBInstance } from '@duckdb/node-api'
+import { DuckDBInstance } from '@duckdb/node-api'
 import * as fc from 'fast-check'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { z } from 'zod'
 import {
   inTransaction,
@@ -11,6 +11,7 @@ import {
   type DuckDBConnection,
 } from '../../src/core/duckdb.ts'
 import { duckdbType, quoteName } from '../../src/plan/columns.ts'
+import { CatalogWriter } from '../../src/stream/catalog-writer.ts'
 import { convertTopic } from '../../src/stream/conversion.ts'
 import { deadLetterColumns } from '../../src/stream/dead-letters.ts'
 import { FreshRows, type SnapshotPart } from '../../src/stream/fresh-rows.ts'
@@ -325,4 +326,49 @@ test('a table that commits seldom does not keep the rows of the others', async (
   await play.check()
   expect(play.shared.generations.reduce((sum, { rows }) => sum + rows, 0)).toBeLessThan(2)
   play.close()
+})
+
+test('small batches prepare their statement once, and once more after each change of the catalog', async () => {
+  const play = await Play.open()
+  const prepare = vi.spyOn(play.staging.connection, 'prepare')
+  const prepared = async () => {
+    prepare.mockClear()
+    await play.batch([{ type: 'sword', damage: 99 }])
+    return prepare.mock.calls.length
+  }
+  expect(await prepared()).toBe(1)
+  expect(await prepared()).toBe(0)
+  play.staging.catalog.changed()
+  expect(await prepared()).toBe(1)
+  expect(await prepared()).toBe(0)
+  await play.batch([{ type: 'sword', damage: 'x' }]) // is looked at closely, and so are the batches after it
+  await prepared()
+  prepare.mockClear()
+  play.staging.catalog.changed()
+  await play.batch([{ type: 'sword', damage: 99 }])
+  const again = prepare.mock.calls.map(([sql]) => sql.slice(0, 20))
+  expect(again).toEqual(['INSERT INTO "_fresh"']) // not those over its own temporary tables
+  await play.check()
+  play.close()
+})
+
+test('all work with the connection that writes may have changed the catalog, but that which would say so', async () => {
+  const instance = await DuckDBInstance.create(':memory:')
+  const connection = await instance.connect()
+  const writer = new CatalogWriter(connection)
+  const versions = [writer.catalog.version]
+  await writer.run(async () => versions.push(writer.catalog.version))
+  versions.push(writer.catalog.version)
+  await writer.runRows(async () => versions.push(writer.catalog.version))
+  await writer.run(() => Promise.reject(new Error('half-way'))).catch(() => {})
+  versions.push(writer.catalog.version)
+  const [first, during, after, rows, failed] = versions
+  expect([during === first, after !== during, rows === after, failed !== rows]).toEqual([
+    true,
+    true,
+    true,
+    true,
+  ])
+  connection.closeSync()
+  instance.closeSync()
 })

@@ -180,7 +180,7 @@ test('records that are parameters of a statement are judged as those that are wr
   const staging = new Staging(await instance.connect(), conversion)
   expect(await staging.put([...records, named], 64)).toEqual([])
   expect(staging.isBindable).toBe(true)
-  const bound = await staging.queryBound((judged) => `SELECT * FROM (${judged})`)
+  const bound = await staging.insertBound((judged) => `SELECT * FROM (${judged})`)
   await staging.write()
   expect(bound).toEqual(await staging.query(`SELECT * FROM (${staging.judged})`))
   expect(bound.map((row) => row['id'])).toEqual([...values.map(() => null), 'mine'])
