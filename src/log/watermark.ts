@@ -95,11 +95,28 @@ export class WatermarkWriter {
   }
 }
 
+interface Reading {
+  readonly watermark: Watermark
+  readonly sequence: number
+  readonly crc: number
+  /** Bytes, the CRC included. */
+  readonly length: number
+}
+
+/** Whether the bytes begin and end as those of a reading did, whose sequence and CRC no other has; those between were checked then. */
+function isStill(bytes: Buffer, { sequence, crc, length }: Reading): boolean {
+  return (
+    bytes.length >= length &&
+    readInt64(bytes, 24) === sequence &&
+    bytes.readUInt32BE(length - crcBytes) === crc
+  )
+}
+
 /** Reads the watermark file while another process overwrites it. */
 export class WatermarkReader {
   readonly #file: SharedFile
   readonly #path: string
-  #last: { watermark: Watermark; sequence: number; crc: number } | undefined
+  #last: Reading | undefined
 
   constructor(file: SharedFile, path: string) {
     this.#file = file
@@ -111,13 +128,15 @@ export class WatermarkReader {
     for (let attempt = 0; attempt < tornReadsMax; attempt++) {
       const bytes = this.#file.read()
       if (bytes.length === 0) return this.#last?.watermark
+      const last = this.#last
+      if (last !== undefined && isStill(bytes, last)) return last.watermark
       const length = watermarkBytes(bytes, this.#path)
       if (length === undefined) continue
       const sequence = readInt64(bytes, 24)
       const crc = bytes.readUInt32BE(length - crcBytes)
-      if (this.#last?.sequence === sequence && this.#last.crc === crc) return this.#last.watermark
-      this.#last = { watermark: decode(bytes), sequence, crc }
-      return this.#last.watermark
+      const watermark = decode(bytes)
+      this.#last = { watermark, sequence, crc, length }
+      return watermark
     }
     return this.#last?.watermark
   }

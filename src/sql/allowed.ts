@@ -44,11 +44,15 @@ const refusedFunctions = new Set([
 /** Schemas in which the stream keeps what the tables are made of. */
 export const innerSchemas: ReadonlySet<string> = new Set(['_fresh', '_counts'])
 
+/** Trees that were looked over and do nothing but read: one comes again (tree-cache.ts). */
+const harmless = new WeakSet<SyntaxNode>()
+
 /**
  * Refuses a syntax tree of a SELECT that would do more than read. Throws SQL_REFUSED, or SQL_INVALID for parameters.
  * The tree is what DuckDB will run, so nothing can hide in comments, quotes or letter case.
  */
 export function requireReading(tree: SyntaxNode, source: Excerpt): void {
+  if (harmless.has(tree)) return
   for (const node of walk(tree)) {
     const place = () => source.place(locationOf(node))
     if (node['class'] === 'PARAMETER')
@@ -73,6 +77,7 @@ export function requireReading(tree: SyntaxNode, source: Excerpt): void {
     if (type === 'SHOW_REF' && shown !== 'DESCRIBE' && shown !== 'SUMMARY')
       throw new SqlError('SQL_REFUSED', 'SHOW is served as a statement of its own only')
   }
+  harmless.add(tree)
 }
 
 function requireTableFunction(node: SyntaxNode, source: Excerpt): void {

@@ -28,17 +28,30 @@ export function locationOf(node: SyntaxNode): number | undefined {
   return typeof value === 'number' && value < Number.MAX_SAFE_INTEGER ? value : undefined
 }
 
-/** Every object of the tree, the root included; without recursion, for a tree may be deep. */
-export function* walk(root: unknown): Generator<SyntaxNode> {
+/** A tree is looked over by several, and comes again (tree-cache.ts). */
+const knownNodes = new WeakMap<SyntaxNode, readonly SyntaxNode[]>()
+
+/** Every object of the tree, the root included, which must not change. */
+export function walk(root: SyntaxNode | undefined): readonly SyntaxNode[] {
+  if (root === undefined) return []
+  let nodes = knownNodes.get(root)
+  if (nodes === undefined) knownNodes.set(root, (nodes = listNodes(root)))
+  return nodes
+}
+
+/** Without recursion, for a tree may be deep. */
+function listNodes(root: SyntaxNode): SyntaxNode[] {
+  const nodes: SyntaxNode[] = []
   const stack: unknown[] = [root]
   for (let value = stack.pop(); value !== undefined; value = stack.pop()) {
     const node = asNode(value)
-    if (node !== undefined) yield node
+    if (node !== undefined) nodes.push(node)
     const children: readonly unknown[] = Array.isArray(value) ? value : Object.values(node ?? {})
     for (const child of children) {
       if (typeof child === 'object' && child !== null) stack.push(child)
     }
   }
+  return nodes
 }
 
 /** A table as a statement names it; empty text where a part is not given. */
@@ -54,8 +67,16 @@ export interface NamedTables {
   readonly defined: ReadonlySet<string>
 }
 
+const knownNames = new WeakMap<SyntaxNode, NamedTables>()
+
 /** What a tree reads by name. A name may be both defined in WITH and a table: which one is meant depends on the place. */
 export function namedTables(root: SyntaxNode): NamedTables {
+  let named = knownNames.get(root)
+  if (named === undefined) knownNames.set(root, (named = listNames(root)))
+  return named
+}
+
+function listNames(root: SyntaxNode): NamedTables {
   const tables: TableReference[] = []
   const defined = new Set<string>()
   for (const node of walk(root)) {

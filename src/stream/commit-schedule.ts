@@ -51,7 +51,7 @@ export class CommitSchedule {
     const { clock, settings } = this.#options
     const nowMs = clock.monotonicMs()
     const bytesMax = Math.min(settings.freshBytesMax, failingBytesMax(settings))
-    return all(topics).filter(({ topic, table }) => {
+    const isDue = (topic: TopicStream, table: StreamTable) => {
       if (table.failure !== null) return nowMs >= table.failure.retryAtMs
       if (table.fresh.currentBytes >= bytesMax) return true
       const idleMs = nowMs - table.committedAtMs
@@ -60,7 +60,12 @@ export class CommitSchedule {
         idleMs >= Math.max(idleCommitIntervalMs, table.definition.triggerMs) &&
         hasMoved(topic, table)
       )
-    })
+    }
+    // Asked after each look at the log: nothing is made for the tables that are not due.
+    const due: DueTable[] = []
+    for (const topic of topics)
+      for (const table of topic.tables) if (isDue(topic, table)) due.push({ topic, table })
+    return due
   }
 
   /** Whether dead letters have waited for long: no table was due meanwhile. */
