@@ -182,8 +182,8 @@ export async function checkLeftovers(files: Files, data: string): Promise<Findin
   for (const folder of await foldersOf(files, data))
     for (const name of await listFiles(files, folder))
       if (isLeftover(name)) found.push(join(folder, name))
-  for (const name of await listFiles(files, join(data, 'run', 'duckdb-temp')))
-    found.push(join(data, 'run', 'duckdb-temp', name))
+  for (const folder of ['duckdb-temp', 'merging-temp'].map((name) => join(data, 'run', name)))
+    for (const name of await listFiles(files, folder)) found.push(join(folder, name))
   if (found.length === 0) return finding('leftovers', 'ok', 'no temporary files are left over')
   return finding(
     'leftovers',

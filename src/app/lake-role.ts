@@ -17,7 +17,7 @@ import {
   summarizeTopic,
   summarizeUnreadTopic,
 } from '../stream/status.ts'
-import { openMergingDuckdb } from './stopped-tables.ts'
+import { mergingDuckdb } from './stopped-tables.ts'
 import { Maintenance } from '../stream/maintenance.ts'
 import { Stream } from '../stream/stream.ts'
 import type { StreamTable } from '../stream/stream-table.ts'
@@ -25,9 +25,13 @@ import { auditRunning } from './audit.ts'
 import { exportRows } from './export.ts'
 import { removeDrafts } from './export-versions.ts'
 import { lineResponder } from './line-response.ts'
+import { MergingProcess } from './merging-process.ts'
 import { Publisher, requireFreeFolders } from './publisher.ts'
 import type { LakeRole, LakeStatus, RoleOptions, TableStatus } from './roles.ts'
 import { whereIs } from './where.ts'
+
+/** In `run/`, of the process that merges files. */
+const mergingTemp = 'merging-temp'
 
 /** Starts the lake process's parts: DuckDB, the stream into the tables, and the SQL endpoint. */
 export async function startLake(options: RoleOptions): Promise<LakeRole> {
@@ -59,7 +63,8 @@ export async function startLake(options: RoleOptions): Promise<LakeRole> {
   const maintenance = new Maintenance({
     ...options,
     stream,
-    openDuckdb: () => openMergingDuckdb(settings, data),
+    openDuckdb: () => openDuckdb(mergingDuckdb(settings, data, 'compaction-temp')),
+    background: new MergingProcess({ duckdb: mergingDuckdb(settings, data, mergingTemp) }),
   })
   const turn = new Exclusive<null>(null)
   const published = () => hiveTables(stream).map(({ lake }) => lake)
@@ -99,7 +104,9 @@ export async function startLake(options: RoleOptions): Promise<LakeRole> {
 
 function openTablesDuckdb({ settings, data }: RoleOptions): Promise<DuckDBInstance> {
   const temporaryFolder = join(data, 'run', 'duckdb-temp')
-  removeFolder(temporaryFolder) // what a kill has left takes room, and counts towards no limit
+  // What a kill has left takes room, and counts towards no limit.
+  removeFolder(temporaryFolder)
+  removeFolder(join(data, 'run', mergingTemp))
   return openDuckdb({
     memoryMiB: settings.duckdbMemoryMiB,
     threads: settings.duckdbThreads,

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import type { Clock } from '../core/clock.ts'
-import { openDuckdb } from '../core/duckdb.ts'
+import { openDuckdb, type DuckdbOptions } from '../core/duckdb.ts'
 import { QuestlogError } from '../core/errors.ts'
 import type { Files } from '../core/files.ts'
 import { acquireLock } from '../core/lock.ts'
@@ -42,7 +42,7 @@ export async function maintainStopped(
       clock,
       logger: silentLogger,
       settings,
-      openDuckdb: () => openMergingDuckdb(settings, data),
+      openDuckdb: () => openDuckdb(mergingDuckdb(settings, data, 'compaction-temp')),
     })
     try {
       return await maintenance.do(work)
@@ -54,14 +54,14 @@ export async function maintainStopped(
   }
 }
 
-/** A DuckDB that merges files beside the one of the tables: one thread, and memory of its own. */
-export function openMergingDuckdb(settings: Settings, data: string) {
-  return openDuckdb({
+/** For a DuckDB that merges files beside the one of the tables: one thread, memory and a folder of its own. */
+export function mergingDuckdb(settings: Settings, data: string, folder: string): DuckdbOptions {
+  return {
     memoryMiB: settings.compactionMemoryMiB,
     threads: 1, // the tables and the statements need the others
-    temporaryFolder: join(data, 'run', 'compaction-temp'),
+    temporaryFolder: join(data, 'run', folder),
     temporaryMiB: settings.duckdbTempMiB,
-  })
+  }
 }
 
 async function settingsOf(files: Files, data: string): Promise<Settings> {

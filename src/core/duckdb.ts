@@ -37,6 +37,13 @@ export async function openDuckdb(options: DuckdbOptions): Promise<DuckDBInstance
   return instance
 }
 
+/** Runs a statement wherever it is to run, and answers with its rows as plain JSON values (64-bit integers as text). */
+export type Query = (sql: string) => Promise<Record<string, Json>[]>
+
+export function queryOf(source: DuckDBConnection | Query): Query {
+  return typeof source === 'function' ? source : (sql) => queryRows(source, sql)
+}
+
 /** All rows of a statement as plain JSON values (64-bit integers as text). For small results. */
 export async function queryRows(
   connection: DuckDBConnection,

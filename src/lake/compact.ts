@@ -1,4 +1,4 @@
-import type { DuckDBConnection } from '../core/duckdb.ts'
+import type { DuckDBConnection, Query } from '../core/duckdb.ts'
 import { asQuestlogError, QuestlogError } from '../core/errors.ts'
 import type { Files } from '../core/files.ts'
 import type { CompactionPlan } from './compaction.ts'
@@ -14,8 +14,8 @@ import { codecOf } from './table-format.ts'
  * orphan at worst. Throws TABLE_DAMAGED when the files do not hold as many rows as the table says, else as `LakeTable.replaceFiles`.
  */
 export async function compactFiles(options: {
-  /** Of a DuckDB that no statement uses. */
-  readonly connection: DuckDBConnection
+  /** Of a DuckDB that no statement uses, or what runs statements in one of another process. */
+  readonly connection: DuckDBConnection | Query
   readonly files: Files
   readonly table: LakeTable
   readonly plan: CompactionPlan
@@ -47,7 +47,7 @@ export async function compactFiles(options: {
 }
 
 function writeMerged(
-  connection: DuckDBConnection,
+  connection: DuckDBConnection | Query,
   files: Files,
   { folder, columns, schema, dayColumn, properties }: LakeTable,
   plan: CompactionPlan,

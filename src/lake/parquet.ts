@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { dirname, join } from 'node:path'
 import type { Json } from '@duckdb/node-api'
 import { allDone } from '../core/all-done.ts'
-import { queryRows, type DuckDBConnection } from '../core/duckdb.ts'
+import { queryOf, type DuckDBConnection, type Query } from '../core/duckdb.ts'
 import type { Files } from '../core/files.ts'
 import { duckdbType, quoteName, quoteText } from '../plan/columns.ts'
 import { lowerBound, upperBound } from './bounds.ts'
@@ -19,7 +19,8 @@ export type TableShape = Pick<LakeTable, 'folder' | 'columns' | 'schema' | 'dayC
 
 /** What is to be written, and where. */
 export interface DataFilesOptions {
-  readonly connection: DuckDBConnection
+  /** Of the DuckDB that has the relation; or what runs statements in one of another process. */
+  readonly connection: DuckDBConnection | Query
   readonly files: Files
   readonly table: TableShape
   readonly relation: string
@@ -62,14 +63,15 @@ export async function syncDataFiles(files: Files, written: readonly DataFile[]):
 
 /** As `writeDataFiles`, without the syncs: they are the caller's, before anything names the files. */
 export async function copyDataFiles(options: DataFilesOptions): Promise<readonly DataFile[]> {
-  const { connection, files, table, relation, batchId } = options
+  const { files, table, relation, batchId } = options
+  const query = queryOf(options.connection)
   const written: DataFile[] = []
   const paths: string[] = []
   try {
     const known = table.dayColumn === null ? undefined : options.day
     const days =
       known === undefined
-        ? await daysOf(connection, table, relation)
+        ? await daysOf(query, table, relation)
         : [{ day: known, condition: 'true' }]
     for (const { day, condition } of days) {
       const folder = dataFolder(table.folder, table.dayColumn === null ? null : { day })
@@ -79,10 +81,7 @@ export async function copyDataFiles(options: DataFilesOptions): Promise<readonly
       const name = dataFileName(stem, codec)
       const path = join(folder, name)
       paths.push(path)
-      const [row] = await queryRows(
-        connection,
-        copySql(table, { ...options, condition, path, codec }),
-      )
+      const [row] = await query(copySql(table, { ...options, condition, path, codec }))
       if (row === undefined) throw new Error(`COPY to ${path} returned no statistics`)
       written.push({
         path,
@@ -130,20 +129,19 @@ export function narrowScanSql(
 
 /** The days that occur, oldest first, each with the condition for its rows. */
 async function daysOf(
-  connection: DuckDBConnection,
+  query: Query,
   table: TableShape,
   relation: string,
 ): Promise<{ day: string | null; condition: string }[]> {
   if (table.dayColumn === null) {
-    const [row] = await queryRows(connection, `SELECT 1 FROM ${relation} LIMIT 1`)
+    const [row] = await query(`SELECT 1 FROM ${relation} LIMIT 1`)
     return row === undefined ? [] : [{ day: null, condition: 'true' }]
   }
   // Through microseconds, because a cast of a time with a zone goes by the session's zone.
   const type = table.columns.find((column) => column.name === table.dayColumn)?.type
   const source = `CAST(${quoteName(table.dayColumn)} AS ${duckdbType(type ?? { kind: 'timestamptz' })})`
   const day = `CAST(make_timestamp(epoch_us(${source})) AS DATE)`
-  const rows = await queryRows(
-    connection,
+  const rows = await query(
     `SELECT DISTINCT CAST(${day} AS VARCHAR) AS day FROM ${relation} ORDER BY day`,
   )
   return rows.map((row) => {

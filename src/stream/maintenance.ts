@@ -1,7 +1,7 @@
 import type { DuckDBInstance } from '@duckdb/node-api'
 import type { Clock } from '../core/clock.ts'
-import type { DuckDBConnection } from '../core/duckdb.ts'
-import { QuestlogError } from '../core/errors.ts'
+import type { DuckDBConnection, Query } from '../core/duckdb.ts'
+import { asQuestlogError, QuestlogError } from '../core/errors.ts'
 import { Exclusive } from '../core/exclusive.ts'
 import type { Files } from '../core/files.ts'
 import type { Logger } from '../core/logger.ts'
@@ -48,6 +48,14 @@ export interface TableWorkDone {
   readonly waitingFiles: number
 }
 
+/** Runs statements on data files where they are in nobody's way, one at a time. */
+export interface Background {
+  /** OVERLOADED when everything else left it too little of the machine to be done in time. */
+  query(sql: string, timeoutMs: number): ReturnType<Query>
+  /** Gives up the statement that runs; later ones are refused. */
+  close(): Promise<void>
+}
+
 export interface MaintenanceOptions {
   readonly stream: TableOwner
   readonly files: Files
@@ -56,10 +64,16 @@ export interface MaintenanceOptions {
   readonly settings: Settings
   /** Opens a DuckDB for merging files, with memory and threads of its own. Called when there is something to merge for the first time. */
   readonly openDuckdb: () => Promise<DuckDBInstance>
+  /** For merges of more than a little; without it that DuckDB has them too. */
+  readonly background?: Background
 }
 
 /** A day is closed when it is over in UTC and nothing was added to it for this long. */
 const closedAfterMs = 600_000
+/** So little is merged in this process: that takes no more of it than to start another one. */
+const little = { rows: 10_000, bytes: 4 * 1024 * 1024 }
+/** In the background a merge may take so long, and as much longer for each MiB. An idle machine needs a hundredth of it. */
+const backgroundMs = { least: 60_000, eachMiB: 1_000 }
 /** Snapshots are given up so many at a time, or a part of their age after the last time: each time is a commit. */
 const expiryCount = 32
 const expiriesPerAge = 6
@@ -97,6 +111,7 @@ export class Maintenance {
   async stop(): Promise<void> {
     this.#stopped.abort()
     this.#duckdb?.connection.interrupt()
+    await this.#options.background?.close()
     await this.#loop
     await this.#turn.run(async () => {})
     this.#duckdb?.connection.closeSync()
@@ -258,26 +273,46 @@ export class Maintenance {
   }
 
   async #compact(table: MaintainedTable, plan: CompactionPlan): Promise<boolean> {
-    const { clock, files, logger, stream } = this.#options
-    this.#duckdb ??= await this.#open()
-    const { connection } = this.#duckdb
+    const { clock, logger } = this.#options
     const startedMs = clock.monotonicMs()
-    const isDone = await compactFiles({
-      connection,
-      files,
-      table: table.lake,
-      plan,
-      during: (change) => stream.changeFiles(table, change),
-    })
+    const isDone = await this.#compactSomewhere(table, plan)
     if (isDone)
       logger.info('merged files', {
         table: table.lake.name,
         day: plan.day,
         files: plan.files.length,
-        rows: plan.files.reduce((sum, file) => sum + file.recordCount, 0),
+        rows: sizeOf(plan).rows,
         elapsedMs: Math.round(clock.monotonicMs() - startedMs),
       })
     return isDone
+  }
+
+  async #compactSomewhere(table: MaintainedTable, plan: CompactionPlan): Promise<boolean> {
+    const { background, logger } = this.#options
+    const { rows, bytes } = sizeOf(plan)
+    const isLittle = rows <= little.rows && bytes <= little.bytes
+    if (background !== undefined && !isLittle) {
+      const timeoutMs = backgroundMs.least + (bytes / 1024 ** 2) * backgroundMs.eachMiB
+      try {
+        return await this.#compactBy((sql) => background.query(sql, timeoutMs), table, plan)
+      } catch (error) {
+        if (asQuestlogError(error).code !== 'OVERLOADED') throw error
+        // Files must not pile up for ever on a machine that is always busy: statements would take more of it with each.
+        logger.warn('a merge is done again, not in the background', { error })
+      }
+    }
+    this.#duckdb ??= await this.#open()
+    return this.#compactBy(this.#duckdb.connection, table, plan)
+  }
+
+  #compactBy(
+    connection: DuckDBConnection | Query,
+    table: MaintainedTable,
+    plan: CompactionPlan,
+  ): Promise<boolean> {
+    const { files, stream } = this.#options
+    const during = (change: () => Promise<unknown>) => stream.changeFiles(table, change)
+    return compactFiles({ connection, files, table: table.lake, plan, during })
   }
 
   async #open() {
@@ -308,6 +343,13 @@ export class Maintenance {
     this.#states.clear()
     for (const state of current) this.#states.set(state.table.lake.uuid, state)
     return current
+  }
+}
+
+function sizeOf({ files }: CompactionPlan) {
+  return {
+    rows: files.reduce((sum, file) => sum + file.recordCount, 0),
+    bytes: files.reduce((sum, file) => sum + file.sizeBytes, 0),
   }
 }
 

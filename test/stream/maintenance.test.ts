@@ -1,7 +1,8 @@
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { realClock } from '../../src/core/clock.ts'
-import { openDuckdb } from '../../src/core/duckdb.ts'
+import { openDuckdb, queryRows } from '../../src/core/duckdb.ts'
+import { QuestlogError } from '../../src/core/errors.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import { Maintenance } from '../../src/stream/maintenance.ts'
 import type { Stream } from '../../src/stream/stream.ts'
@@ -18,22 +19,24 @@ const definition = define({
 const settings = { maintenanceIntervalMs: 100, snapshotAgeMsMin: 300, snapshotCountMin: 1 }
 
 function maintain(world: World, stream: Stream): Maintenance {
-  const maintenance = new Maintenance({
-    stream,
-    files: world.files,
-    clock: realClock,
-    logger: silentLogger,
-    settings: world.settings,
-    openDuckdb: () =>
-      openDuckdb({
-        memoryMiB: 128,
-        threads: 1,
-        temporaryFolder: join(world.folder, 'merge-temp'),
-        temporaryMiB: 100,
-      }),
-  })
+  const maintenance = new Maintenance(partsOf(world, stream))
   maintenance.start()
   return maintenance
+}
+
+function partsOf(world: World, stream: Stream) {
+  const { files, settings } = world
+  const openDuckdb = () => mergingDuckdb(world)
+  return { stream, files, clock: realClock, logger: silentLogger, settings, openDuckdb }
+}
+
+function mergingDuckdb(world: World) {
+  return openDuckdb({
+    memoryMiB: 128,
+    threads: 1,
+    temporaryFolder: join(world.folder, 'merge-temp'),
+    temporaryMiB: 100,
+  })
 }
 
 /** The data files in the folder of a table, named or not. */
@@ -148,4 +151,45 @@ test('nothing is begun after the stop', async () => {
   await maintenance.stop()
   const work = { namespace: 'default', name: 'events', work: 'compact' } as const
   await expect(maintenance.do(work)).rejects.toMatchObject({ code: 'SHUTTING_DOWN' })
+})
+
+test('more than a little is merged in the background; a merge that was not finished there changes nothing, and is tried again', async () => {
+  await using world = await World.open({ settings: { maintenanceIntervalMs: 86_400_000 } })
+  const stream = await world.start(definition)
+  const commit = async (count: number) => {
+    const before = stream.tables.map(({ lake }) => lake.recordCount)
+    await world.append(Array.from({ length: count }, () => ({ event_type: 'purchase_sword' })))
+    while (stream.tables.some(({ lake }, at) => lake.recordCount < (before[at] ?? 0) + count))
+      await realClock.sleep(5)
+  }
+  const background = await (await mergingDuckdb(world)).connect()
+  let statements = 0
+  const maintenance = new Maintenance({
+    ...partsOf(world, stream),
+    background: {
+      async query(sql) {
+        const rows = await queryRows(background, sql)
+        statements++
+        if (statements === 1) throw new Error('the process was ended')
+        if (statements === 3) throw new QuestlogError('OVERLOADED', 'no time for it')
+        return rows
+      },
+      close: async () => background.closeSync(),
+    },
+  })
+  const compact = () => maintenance.do({ namespace: 'default', name: 'events', work: 'compact' })
+  for (let n = 0; n < 2; n++) await commit(10)
+  await compact()
+  expect(statements).toBe(0)
+  for (let n = 0; n < 2; n++) await commit(5_001)
+  const before = await parquetFiles(world, 'events')
+  await expect(compact()).rejects.toThrow('the process was ended')
+  expect(await parquetFiles(world, 'events')).toEqual(before)
+  expect((await compact()).files.after).toBe(1)
+  await commit(1)
+  expect((await compact()).files.after).toBe(1) // the third was not done in time: it is done here
+  expect(statements).toBe(3)
+  expect(await world.count('"default".events')).toBe(10_023)
+  await maintenance.stop()
+  await expectEachOnce(world)
 })
