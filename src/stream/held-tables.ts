@@ -12,6 +12,8 @@ export function failingBytesMax(
   return ((settings.duckdbMemoryMiB + settings.duckdbTempMiB) * 2 ** 20) / roomPerByte
 }
 
+const none: ReadonlySet<StreamTable> = new Set()
+
 /**
  * The tables that read nothing more for now, and go on later, from the log; their rows so far stay visible. Those that can't be committed, when what waits of
  * all of them would leave too little room for the others; and one that reads faster than it is committed, after so much.
@@ -21,6 +23,10 @@ export function heldTables(
   settings: Pick<Settings, 'duckdbMemoryMiB' | 'duckdbTempMiB'>,
 ): ReadonlySet<StreamTable> {
   const bytesMax = failingBytesMax(settings)
+  // Asked at each step and statement: mostly there are none.
+  const mayBeHeld = ({ failure, fresh }: StreamTable) =>
+    failure !== null || fresh.totalBytes >= bytesMax
+  if (!tables.some(mayBeHeld)) return none
   const failing = tables.filter(({ failure }) => failure !== null)
   const bytes = failing.reduce((sum, { fresh }) => sum + fresh.totalBytes, 0)
   return new Set([

@@ -68,6 +68,8 @@ export class Stream {
   #committing = false
   #tablesVersion = 0
   #definition: Definition | undefined
+  /** The topics that have events or tables. What others hold is in no table, whatever it is. */
+  #topicNames: ReadonlySet<string> = new Set()
   #tables: readonly StreamTable[] = []
   #topics: readonly TopicStream[] = []
   #incarnation: string | undefined
@@ -197,6 +199,8 @@ export class Stream {
   async #take(definition: Definition, tables: readonly StreamTable[]): Promise<void> {
     this.#tables = tables
     this.#definition = definition
+    const readers = [...definition.events, ...definition.tables]
+    this.#topicNames = new Set(readers.map(({ topic }) => topic))
     this.#tablesVersion++
     this.#doneWith = undefined
     for (const topic of this.#topics) topic.close()
@@ -462,18 +466,15 @@ export class Stream {
   }
 
   #unattached(): boolean {
-    return (
-      this.#topics.length < (this.#definition === undefined ? 0 : readTopics(this.#definition).size)
-    )
+    return this.#topics.length < this.#topicNames.size
   }
 
   async #attachTopics(): Promise<void> {
     const definition = this.#definition
     if (definition === undefined) return
     const known = await this.reader.topics()
-    const names = readTopics(definition)
     const attached: TopicStream[] = []
-    for (const name of names) {
+    for (const name of this.#topicNames) {
       const running = this.#topics.find((topic) => topic.topic.name === name)
       const topic = known.find((candidate) => candidate.name === name)
       if (running !== undefined) attached.push(running)
@@ -591,9 +592,4 @@ export class Stream {
     this.#options.onFatal(error)
     return false
   }
-}
-
-/** The topics that have events or tables. What others hold is in no table, whatever it is. */
-function readTopics(definition: Definition): ReadonlySet<string> {
-  return new Set([...definition.events, ...definition.tables].map(({ topic }) => topic))
 }
