@@ -51,7 +51,7 @@ async function startListeners(options: RoleOptions, log: EventLog): Promise<Inge
     definition,
     accessLog: writer === null ? null : (line) => writer.line(line),
     health: () => describeHealth(log),
-    metrics: () => [...logMetrics(log, backlog.bytes()), ...broker.metrics()],
+    metrics: () => [...logMetrics(log, backlog.totalBytes()), ...broker.metrics()],
     backlogBytes: backlog.bytes,
     bodyDelayMs: backlog.delayMs,
   })
@@ -74,7 +74,7 @@ async function startListeners(options: RoleOptions, log: EventLog): Promise<Inge
     },
     async status() {
       const lines = [...retention.attention(), ...space.attention()]
-      return describeStatus(log, collector, backlog.bytes(), lines)
+      return describeStatus(log, collector, backlog.totalBytes(), lines)
     },
     createTopic: (spec) => log.createTopic(spec),
     listTopics: async () => log.topics(),

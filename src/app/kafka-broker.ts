@@ -21,7 +21,7 @@ export interface KafkaBroker {
 export async function openKafkaBroker(
   options: RoleOptions,
   log: EventLog,
-  backlogBytes: () => number,
+  backlogBytes: (topic: string) => number,
   definition: () => Definition,
 ): Promise<KafkaBroker> {
   const { data, files, broker: given, host } = options

@@ -33,7 +33,7 @@ export interface CollectorOptions {
   /** Metrics of the rest of the process, answered after the collector's own. */
   readonly metrics: () => readonly Metric[]
   /** Bytes of log that the tables have not taken yet. Called once a request: cheap. */
-  readonly backlogBytes: () => number
+  readonly backlogBytes: (topic: string | null) => number
   /** How long a body of events waits before it is read, milliseconds: 0 while the tables follow. Called once a body. */
   readonly bodyDelayMs: () => number
 }

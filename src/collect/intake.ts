@@ -15,7 +15,7 @@ export interface IntakeOptions {
   readonly log: EventSink
   readonly settings: Settings
   readonly logger: Logger
-  readonly backlogBytes: () => number
+  readonly backlogBytes: (topic: string | null) => number
   readonly desk: Desk
 }
 
@@ -39,21 +39,32 @@ export class Intake {
   }
 
   /**
-   * Whether events of this request are taken at all, decided before a body is read. `fields` are the parameters of the query.
+   * Whether events of this request are taken at all, decided before a body is read. `fields` are the parameters of the query; null = of any topic.
    * @throws REQUEST_TOO_LARGE, SHUTTING_DOWN, UNAUTHORIZED, BEHIND
    */
-  admit(fragment: HeaderFragment, fields: readonly string[]): void {
-    const { settings, desk, backlogBytes } = this.#options
+  admit(fragment: HeaderFragment, fields: readonly string[], topic: string | null): void {
+    const { desk } = this.#options
     if (fragment.problem !== null) throw fragment.problem
     if (desk.closing) throw new QuestlogError('SHUTTING_DOWN', 'the collector is stopping')
     if (this.#keys.required) this.#checkKey(fragment, fields)
-    const backlog = backlogBytes()
+    this.#requireLevel(topic)
+  }
+
+  #requireLevel(topic: string | null): void {
+    const { settings, backlogBytes } = this.#options
+    const backlog = backlogBytes(topic)
     if (backlog <= settings.backlogBytesMax) return
     throw new QuestlogError(
       'BEHIND',
       `${Math.round(backlog)} bytes of log wait for the tables, backlogBytesMax is ${settings.backlogBytesMax}`,
       { backlogBytes: Math.round(backlog), backlogBytesMax: settings.backlogBytesMax },
     )
+  }
+
+  /** The event again, of a request that was admitted for any topic. @throws BEHIND, EVENT_TOO_LARGE when its topic does not take it */
+  admitted(event: PreparedEvent): PreparedEvent {
+    this.#requireLevel(event.topic)
+    return this.checked(event)
   }
 
   /** The event again. @throws EVENT_TOO_LARGE when its topic does not take it */

@@ -38,7 +38,7 @@ export async function postBulk(
   query: string,
 ): Promise<void> {
   const { settings, intake } = options
-  intake.admit(routes.bulk.get(exchange), splitFields(query))
+  intake.admit(routes.bulk.get(exchange), splitFields(query), null)
   await withBody(options, exchange, async (body, format) => {
     if (format === 'form')
       throw new QuestlogError(
@@ -52,10 +52,11 @@ export async function postBulk(
       body,
       format,
       limits,
-      (clean) => intake.checked(prepareJson(findPlan(routes, clean.fields), clean, null, noFields)),
+      (clean) =>
+        intake.admitted(prepareJson(findPlan(routes, clean.fields), clean, null, noFields)),
       (bytes, shape) => {
         const event = wholeEvent(routes, bytes, shape)
-        return event === undefined ? undefined : intake.checked(event)
+        return event === undefined ? undefined : intake.admitted(event)
       },
     )
     await intake.appendMany(exchange, outcomes)
@@ -73,7 +74,7 @@ export async function postRoute(
   const { plan } = route
   const fragment = route.fragments.get(exchange)
   const fields = splitFields(query)
-  intake.admit(fragment, fields)
+  intake.admit(fragment, fields, plan.definition.topic)
   await withBody(options, exchange, async (body, format) => {
     const eventBytesMax = intake.bytesMax([plan.definition.topic])
     if (format === 'form' || (format === 'detect' && body.length === 0)) {

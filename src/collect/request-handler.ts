@@ -92,7 +92,7 @@ export class RequestHandler {
     const { intake } = this.#options
     const fragment = route.fragments.get(exchange)
     const fields = query === '' ? noFields : splitFields(query)
-    intake.admit(fragment, fields)
+    intake.admit(fragment, fields, route.plan.definition.topic)
     let event = fields.length === 0 ? fragment.bare : undefined
     if (event === undefined) {
       event = prepareFields(route.plan, fragment, fields)

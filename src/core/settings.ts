@@ -129,7 +129,7 @@ export const settingRows = {
     64 * KiB,
     1024 * GiB,
     8 * GiB,
-    'Most bytes of log that wait for the tables; more is answered 429.',
+    'Most bytes of log that wait for the tables; more is answered 429. A topic of which they take nothing counts for its own events alone.',
   ),
   backlogBytesHeld: whole(
     64 * KiB,

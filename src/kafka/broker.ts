@@ -40,7 +40,7 @@ export interface BrokerOptions {
   readonly advertised: Address | null
   readonly guard: TopicGuard
   /** Bytes of log that the tables have not taken yet. Called once a request: cheap. */
-  readonly backlogBytes: () => number
+  readonly backlogBytes: (topic: string) => number
 }
 
 /** The Kafka protocol on the embedded log: docs/reference/kafka-apis.md. */

@@ -20,7 +20,7 @@ export interface ProduceParts {
   readonly rareLog: RareLog
   readonly transactions: Pick<TransactionCoordinator, 'checkWrite'>
   /** Bytes of log that the tables have not taken yet. */
-  readonly backlogBytes: () => number
+  readonly backlogBytes: (topic: string) => number
 }
 
 type ProduceRequest = RequestOf<'produce'>
@@ -113,14 +113,16 @@ class Producers {
     )
   }
 
-  #isBehind(): boolean {
-    return this.#parts.backlogBytes() > this.#parts.settings.backlogBytesMax
+  /** Whether the tables are too far behind for one of its topics. */
+  #isBehind({ topicData }: ProduceRequest): boolean {
+    const { backlogBytes, settings } = this.#parts
+    return topicData.some(({ name }) => backlogBytes(name) > settings.backlogBytesMax)
   }
 
   /** Whether nothing before it is tried again, and the tables and the partitions can take the request now. */
-  #mayBegin({ topicData }: ProduceRequest, connection: ClientConnection): boolean {
-    if (this.#retries.isTaken(connection) || this.#isBehind()) return false
-    return topicData.every(({ name, partitionData }) =>
+  #mayBegin(request: ProduceRequest, connection: ClientConnection): boolean {
+    if (this.#retries.isTaken(connection) || this.#isBehind(request)) return false
+    return request.topicData.every(({ name, partitionData }) =>
       partitionData.every(({ index, records }) =>
         this.#parts.log.hasRoom(name, index, records?.length ?? 0),
       ),
@@ -136,7 +138,7 @@ class Producers {
     const begun = await this.#held.take(connection, async () => {
       await this.#waitFor(() => this.#mayBegin(request, connection), connection, untilMs)
       const isFirst = !this.#retries.isTaken(connection)
-      if (isFirst && !this.#isBehind())
+      if (isFirst && !this.#isBehind(request))
         return { answer: this.#append(request, connection, untilMs) }
       for (const { name, partitionData } of request.topicData)
         for (const { index, records } of partitionData)

@@ -3,6 +3,7 @@ import { createBacklog, parseProgress } from '../../src/app/backlog.ts'
 import { realClock } from '../../src/core/clock.ts'
 
 const state = {
+  topic: 'events',
   topicId: 't',
   partition: 0,
   startOffset: 100,
@@ -23,14 +24,15 @@ function backlogOf(text: string, states = [state]) {
     },
     close: () => {},
   }
-  const { bytes: backlog, delayMs } = createBacklog(
+  const { bytes, totalBytes, delayMs } = createBacklog(
     file,
     () => states,
     { ...realClock, monotonicMs: () => nowMs },
     { backlogBytesHeld: 10_000 },
   )
   return {
-    backlog,
+    backlog: totalBytes,
+    bytes,
     delayMs,
     reads: () => reads,
     later: (ms: number, next: string) => {
@@ -86,6 +88,29 @@ test('tables that take nothing are not waited for', () => {
   expect(delayMs()).toBe(0)
   later(300, '{"applied":{"t":{"0":{"offset":121}}}}')
   expect(delayMs()).toBeGreaterThan(0)
+})
+
+test('a topic that stands still counts against its own events alone, and is not waited for', () => {
+  const whole = { ...state, startOffset: 0, bytes: 30_000 }
+  const states = ['still', 'other', 'idle'].map((topic) => ({ ...whole, topic, topicId: topic }))
+  const { backlog, bytes, delayMs, later } = backlogOf('', states)
+  const at = (other: number) =>
+    later(
+      600,
+      `{"applied":{"still":{"0":{"offset":100}},"other":{"0":{"offset":${other}}},"idle":{"0":{"offset":300}}}}`,
+    )
+  const seen = () => [null, 'still', 'other', 'idle', 'new'].map(bytes)
+  at(200)
+  expect(seen()).toEqual([30_000, 30_000, 30_000, 30_000, 30_000])
+  for (const offset of [210, 220, 250]) {
+    at(offset)
+    backlog()
+  }
+  expect(seen()).toEqual([5_000, 25_000, 5_000, 5_000, 5_000])
+  expect(backlog()).toBe(25_000)
+  expect(delayMs()).toBe(0)
+  for (let time = 0; time < 3; time++) at(250)
+  expect(seen()).toEqual([0, 20_000, 5_000, 0, 0])
 })
 
 test('progress is read with bytes around it', () => {

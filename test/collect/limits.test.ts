@@ -8,6 +8,8 @@ import { soloBatchBytes } from '../../src/log/record-batch.ts'
 import {
   ask,
   codeOf,
+  definitionOf,
+  eventDefinition,
   exchangeRaw,
   FakeLog,
   post,
@@ -276,6 +278,28 @@ describe('back-pressure', () => {
     backlog.bytes = 100_000
     expect((await ask(port, '/')).status).toBe(200)
     expect(log.records).toHaveLength(1)
+  })
+
+  test('a topic that is too far behind refuses its own events, and those of others are kept', async () => {
+    const routes = (path: string) => [{ method: 'GET' as const, path, reply: 'ok\n' }]
+    const { port, log } = await start(
+      { backlogBytesMax: 100_000 },
+      {
+        definition: definitionOf(
+          eventDefinition({ type: 'a', topic: 'behind', routes: routes('/a') }),
+          eventDefinition({ type: 'b', routes: routes('/b') }),
+        ),
+        backlogBytes: (topic) => (topic === 'behind' ? 100_001 : 0),
+      },
+    )
+    for (const answer of [await ask(port, '/a'), await post(port, '/a', '{}')])
+      expect([answer.status, codeOf(answer)]).toEqual([429, 'BEHIND'])
+    for (const answer of [await ask(port, '/b'), await post(port, '/b', '{}')])
+      expect(answer.status).toBe(200)
+    const mixed = await post(port, '/events', '[{"event_type":"a"},{"event_type":"b"}]')
+    const results = [{ status: 429, error: { code: 'BEHIND' } }, { status: 200 }]
+    expect(resultsOf(mixed)).toMatchObject({ kept: 1, refused: 1, results })
+    expect(log.records.map(({ topic }) => topic)).toEqual(['events', 'events', 'events'])
   })
 
   test('while the tables are behind a body waits before it is read; single events do not', async () => {

@@ -151,7 +151,7 @@ export interface StartOptions {
   readonly settings?: Partial<Settings>
   readonly log?: BrokerLog
   readonly advertised?: BrokerOptions['advertised']
-  readonly backlogBytes?: () => number
+  readonly backlogBytes?: (topic: string) => number
   readonly clock?: Clock
   readonly logger?: Logger
   readonly port?: number

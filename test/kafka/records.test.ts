@@ -171,6 +171,16 @@ describe('a producer is held back', () => {
     expect([(await first).baseOffset, (await second).baseOffset]).toEqual([0, 1])
   })
 
+  test('by the topics of its own requests alone', async () => {
+    const { client } = await start({
+      settings: { backlogBytesMax: 9 },
+      backlogBytes: (topic) => (topic === 'events' ? 0 : 10),
+    })
+    expect((await produce(await client(), ['a'])).baseOffset).toBe(0)
+    const other = await produce(await client(), ['b'], { topic: 'other', timeoutMs: 40 })
+    expect(other.errorCode).toBe(kafkaErrors.requestTimedOut)
+  })
+
   test('up to the timeout of the request: then it is told to send again, later', async () => {
     const { client, log } = await start({
       settings: { backlogBytesMax: 9 },
