@@ -6,6 +6,7 @@ import { seededRandom, type Random } from '../support/random.ts'
 import { SimulatedFiles } from '../support/simulated-files.ts'
 import { SimulatedClock } from '../support/simulated-clock.ts'
 import { clientBatch } from './client-batch.ts'
+import { live } from './lives.ts'
 import { createEvents, openLog, readAll, record } from './support.ts'
 
 /** One seeded life of a log: appends by many clients at once, stops at any file operation, restarts. Checks after each restart. */
@@ -24,7 +25,7 @@ class History {
   readonly gates = new Map<number, number>()
   readonly retains: boolean
   lossAllowed = false
-  faulty = false
+  isFaulty = false
   #next = 0
 
   constructor(seed: number, durability: 'fsync' | 'os') {
@@ -54,7 +55,7 @@ class History {
     }
     // The process may have died long before the machine does.
     // (Not right after a failed sync, before that could be noted: then only the machine knows what is on the disk.)
-    if (this.random.chance(0.5) && !(this.faulty && this.files.stopped)) this.files.kill()
+    if (this.random.chance(0.5) && !(this.isFaulty && this.files.stopped)) this.files.kill()
     else {
       this.files.crash()
       this.lossAllowed ||= this.settings.durability === 'os'
@@ -70,7 +71,7 @@ class History {
     } catch (error) {
       // A disk that fails may keep the log from opening, but what it holds is not damaged by that.
       const damaged = error instanceof QuestlogError && error.code === 'LOG_DAMAGED'
-      if (this.files.stopped || (this.faulty && !damaged)) return undefined
+      if (this.files.stopped || (this.isFaulty && !damaged)) return undefined
       throw error
     }
   }
@@ -82,7 +83,7 @@ class History {
       const gate = startOffset - this.random.below(8)
       this.gates.set(partition, Math.max(gate, this.gates.get(partition) ?? 0))
       await log.removeSegments(topicId, partition, gate).catch((error: unknown) => {
-        if (!this.files.stopped && !this.faulty) throw error
+        if (!this.files.stopped && !this.isFaulty) throw error
       })
     }
     await appending
@@ -164,31 +165,8 @@ class History {
   }
 }
 
-async function play(seed: number, durability: 'fsync' | 'os', faults = false): Promise<void> {
-  const history = new History(seed, durability)
-  try {
-    const runs = 1 + history.random.below(4)
-    for (let run = 0; run < runs; run++) {
-      if (faults) injectFaults(history)
-      await history.run()
-      history.files.fault = () => undefined
-      await history.check()
-    }
-  } catch (error) {
-    throw new Error(`history ${seed} (${durability}) breaks a promise`, { cause: error })
-  }
-}
-
-function injectFaults(history: History): void {
-  const { files, random } = history
-  history.faulty = true
-  const probability = random.pick([0, 0.01, 0.05])
-  files.fault = (operation) => {
-    if (!random.chance(probability)) return undefined
-    if (operation === 'append' || operation === 'create') return random.pick(['ENOSPC', 'EIO'])
-    return operation === 'sync' || operation === 'syncFolder' ? 'EIO' : undefined
-  }
-}
+const play = (seed: number, durability: 'fsync' | 'os', faults = false) =>
+  live(new History(seed, durability), `history ${seed} (${durability})`, faults)
 
 // More of them for a long run: QUESTLOG_TEST_HISTORIES=100000.
 const histories = Number(process.env['QUESTLOG_TEST_HISTORIES'] ?? 400)

@@ -2,34 +2,12 @@ import { expect, test } from 'vitest'
 import { LogReader } from '../../src/log/reader.ts'
 import { SimulatedClock } from '../support/simulated-clock.ts'
 import { SimulatedFiles } from '../support/simulated-files.ts'
+import { live } from './lives.ts'
 import { ProducerHistory } from './producer-history.ts'
 import { createEvents, logFolder, openLog, record, watermarkOf } from './support.ts'
 
-async function play(seed: number, faults: boolean): Promise<void> {
-  const history = new ProducerHistory(seed)
-  try {
-    const runs = 1 + history.random.below(4)
-    for (let run = 0; run < runs; run++) {
-      if (faults) injectFaults(history)
-      await history.run()
-      history.files.fault = () => undefined
-      await history.check()
-    }
-  } catch (error) {
-    throw new Error(`producer history ${seed} breaks a promise`, { cause: error })
-  }
-}
-
-function injectFaults(history: ProducerHistory): void {
-  const { files, random } = history
-  history.isFaulty = true
-  const probability = random.pick([0, 0.01, 0.05])
-  files.fault = (operation) => {
-    if (!random.chance(probability)) return undefined
-    if (operation === 'append' || operation === 'create') return random.pick(['ENOSPC', 'EIO'])
-    return operation === 'sync' || operation === 'syncFolder' ? 'EIO' : undefined
-  }
-}
+const play = (seed: number, faults: boolean) =>
+  live(new ProducerHistory(seed), `producer history ${seed}`, faults)
 
 // More of them for a long run: QUESTLOG_TEST_HISTORIES=100000.
 const histories = Number(process.env['QUESTLOG_TEST_HISTORIES'] ?? 40)
