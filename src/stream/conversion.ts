@@ -19,6 +19,8 @@ export interface TopicConversion {
   readonly eventTypes: readonly string[]
   /** A SELECT with the columns of `parsed` from a relation with those of `staged`; `json` is the text that is parsed, by default the record's own. */
   readonly parse: (source: string, json?: string) => string
+  /** The same with fewer columns and one SELECT less, for small batches: those of `staged` and of `values`, and what `verdict.whole` needs. */
+  readonly parseWhole: (source: string) => string
   /** Columns of `parsed` that hold values of tables, by name, with their SQL types. */
   readonly values: readonly { readonly name: string; readonly type: string }[]
   readonly verdict: Verdict
@@ -59,24 +61,29 @@ export function convertTopic(definition: Definition, topic: string): TopicConver
   const parts = tables.map((table) => convertTable(definition, table, { field, casts }))
   const verdict = buildVerdict(parts.map((part) => part.rules))
   const computed = parts.flatMap((part) => part.computed)
-  const select = (levels: string, from: string) => `SELECT ${levels} FROM (${from}) AS parsed`
+  const select = (items: readonly string[], from: string) =>
+    `SELECT ${items.join(', ')} FROM (${from}) AS parsed`
+  const castFields = (source: string, json: string) => {
+    const fields = groups.map(
+      (names, index) => `TRY(json_transform(${json}, ${quoteText(shape(names))})) AS f${index}`,
+    )
+    return select(['parsed.*', ...casts.select()], select(['parsed.*', ...fields], source))
+  }
+  const judged = [...computed.map(({ name, sql }) => `${sql} AS ${name}`), ...verdict.levels[0]]
   return {
     eventTypes,
     parse: (source, json = 'parsed.raw') => {
-      const fields = groups.map(
-        (names, index) => `TRY(json_transform(${json}, ${quoteText(shape(names))})) AS f${index}`,
-      )
-      const others = [
-        `${isIn(eventTypes)} AS declared`,
-        ...computed.map(({ name, sql }) => `${sql} AS ${name}`),
-        ...verdict.levels[0],
-      ]
-      let sql = select(['parsed.*', ...fields].join(', '), source)
-      sql = select(['parsed.*', ...casts.select()].join(', '), sql)
-      sql = select(['parsed.*', ...others].join(', '), sql)
+      const others = ['parsed.*', `${isIn(eventTypes)} AS declared`, ...judged]
       return select(
-        [`parsed.* EXCLUDE (${verdict.inner.join(', ')})`, ...verdict.levels[1]].join(', '),
-        sql,
+        [`parsed.* EXCLUDE (${verdict.inner.join(', ')})`, ...verdict.levels[1]],
+        select(others, castFields(source, json)),
+      )
+    },
+    parseWhole: (source) => {
+      const kept = [...stagedNames, ...casts.columns().map(({ name }) => name)]
+      return select(
+        [...kept.map((name) => `parsed.${name}`), ...judged],
+        castFields(source, 'parsed.raw'),
       )
     },
     values: [...casts.columns(), ...computed],
@@ -84,6 +91,8 @@ export function convertTopic(definition: Definition, topic: string): TopicConver
     tables: new Map(parts.map((part) => [part.name, part.conversion])),
   }
 }
+
+const stagedNames = ['_log_partition', '_offset', '_ms', 'raw', 'id']
 
 /** The event's type, over `parsed`. */
 export const eventTypeSql = 'parsed.f0."event_type"'

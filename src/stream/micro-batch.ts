@@ -93,17 +93,13 @@ async function addSmall(
   shared: SharedRows,
   batch: MicroBatch,
 ): Promise<boolean> {
-  const { words } = batch.conversion.verdict
-  const marks = names('t', words)
-  const isTaken = `${hasAny('t', words)} AND NOT ${hasAny('a', words)}`
-  const checked = marks.map(
-    (name) => `CASE WHEN ${isTaken} THEN ${name} ELSE error(${quoteText(closerLook)}) END`,
-  )
-  const insert = (judged: string) =>
-    `INSERT INTO ${generation.relation} (${shared.columns}) SELECT ${shared.items(checked)} FROM (${judged}) AS parsed RETURNING ${marks.join(', ')}`
+  const { verdict, parseWhole } = batch.conversion
+  const taken = verdict.whole(`error(${quoteText(closerLook)})`)
+  const insert = (source: string) =>
+    `INSERT INTO ${generation.relation} (${shared.columns}) SELECT ${shared.items(taken)} FROM (${parseWhole(source)}) AS parsed RETURNING ${names('t', verdict.words).join(', ')}`
   const inserted = staging.isBindable
     ? staging.insertBound(insert)
-    : staging.write().then(() => staging.insert(insert(staging.judged)))
+    : staging.write().then(() => staging.insert(insert(staging.source)))
   const rows = await inserted.catch((error: unknown) => {
     if (error instanceof Error && error.message.includes(closerLook)) return undefined
     throw error
@@ -112,10 +108,10 @@ async function addSmall(
     staging.wholeBatchesOff = wholeBatchesOff
     return false
   }
-  const taken = tallyOf(batch, rows)
-  if (taken === undefined) throw new TypeError('a row is there that no table takes')
-  keep(staging, batch, { generation, keep: () => {} }, taken, true)
-  settle(batch, taken, [], 0)
+  const tally = tallyOf(batch, rows)
+  if (tally === undefined) throw new TypeError('a row is there that no table takes')
+  keep(staging, batch, { generation, keep: () => {} }, tally, true)
+  settle(batch, tally, [], 0)
   return true
 }
 

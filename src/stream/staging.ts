@@ -132,11 +132,11 @@ export class Staging {
 
   /** A SELECT of the columns of `parsed` from what is staged. */
   get judged(): string {
-    return this.#conversion.parse(this.#source)
+    return this.#conversion.parse(this.source)
   }
 
   /** A SELECT of what the parser needs of each record. */
-  get #source(): string {
+  get source(): string {
     return this.#hasRuns ? recordsOfRuns : records
   }
 
@@ -163,14 +163,23 @@ export class Staging {
     return this.#isSmall && this.#readable.length <= boundRowsMax
   }
 
-  /** The same over what `judged` would select, whose records are its parameters: nothing is staged for it. */
-  async insertBound(sqlOf: (judged: string) => string): Promise<Record<string, Json>[]> {
-    const statement = await this.#prepared(sqlOf(this.#conversion.parse(boundRecords)), 'shared')
-    const rows = this.#readable.map((staged) => valuesOf(staged))
-    const column = (index: number) => listValue(rows.map((row) => row[index] ?? null))
+  /** The same over a SELECT as `source`, whose records are its parameters: nothing is staged for it. */
+  async insertBound(sqlOf: (source: string) => string): Promise<Record<string, Json>[]> {
+    const records = this.#readable.flatMap((each) => (isRun(each) ? [] : [each])) // there are no runs in a small batch
+    if (records.length === 0) return []
+    const joined = joinValues(records)
+    const source = joined === undefined ? boundRecords : boundText
+    const statement = await this.#prepared(sqlOf(source), 'shared')
+    const ids = records.map(({ record }) => clientEventId(record))
     statement.bind(
-      stagedTypes.map((_, index) => column(index)),
-      stagedTypes.map((type) => LIST(type)),
+      [
+        asText(records.map(({ partition }) => partition)),
+        asText(records.map(({ record }) => record.offset)),
+        asText(records.map(({ record }) => record.timestampMs)),
+        joined ?? listValue(records.map(({ record }) => blobOf(record))),
+        listValue(ids.every((id) => id === null) ? [] : ids),
+      ],
+      [BLOB, BLOB, BLOB, joined === undefined ? LIST(BLOB) : BLOB, LIST(VARCHAR)],
     )
     return rowsOf(await statement.run())
   }
@@ -208,7 +217,7 @@ export class Staging {
       appender.endRow()
     }
     appender.closeSync()
-    const source = `SELECT source.*, mended.json FROM (${this.#source}) AS source JOIN mended ON mended._log_partition = source._log_partition AND mended._offset = source._offset`
+    const source = `SELECT source.*, mended.json FROM (${this.source}) AS source JOIN mended ON mended._log_partition = source._log_partition AND mended._offset = source._offset`
     await this.#connection.run('DELETE FROM parsed WHERE f0 IS NULL')
     await this.#connection.run(
       `INSERT INTO parsed SELECT * EXCLUDE (json) FROM (${this.#conversion.parse(source, 'parsed.json')})`,
@@ -306,10 +315,35 @@ const stagedTypes = [INTEGER, DOUBLE, DOUBLE, BLOB, VARCHAR]
 const parserInput = (offset: string, raw: string) =>
   `_log_partition, CAST(${offset} AS BIGINT) AS _offset, CAST(_ms AS BIGINT) AS _ms, ${raw} AS raw, id`
 const records = `SELECT ${parserInput('_offset', 'decode(raw)')} FROM staged`
-/** The casts are for DuckDB: it plans a statement anew for each run in which parameters have no type of their own. */
-const boundRecords = `SELECT ${parserInput('_offset', 'decode(raw)')} FROM (SELECT unnest($1::INTEGER[]) AS _log_partition, unnest($2::DOUBLE[]) AS _offset, unnest($3::DOUBLE[]) AS _ms, unnest($4::BLOB[]) AS raw, unnest($5::VARCHAR[]) AS id)`
 /** Of a large batch, where a row has `n` records in it. One that is alone is not split: it may hold the separator. */
 const recordsOfRuns = `SELECT ${parserInput('_offset + i', 'raw')} FROM (SELECT * EXCLUDE (raw), unnest(range(n)) AS i, unnest(CASE WHEN n = 1 THEN [decode(raw)] ELSE string_split(decode(raw), chr(${runSeparator})) END) AS raw FROM staged)`
+
+/**
+ * Of a small batch, from parameters: a text for each column, because binding a value takes this thread as long as DuckDB needs for a whole record.
+ * A list that is shorter than the others goes on with NULL. DuckDB plans a statement anew for each run in which parameters have no type of their
+ * own, or are numbers or text (1.5.6): they are bytes, and lists.
+ */
+const boundSource = (raw: string) =>
+  `SELECT CAST(p AS INTEGER) AS _log_partition, CAST(o AS BIGINT) AS _offset, CAST(ms AS BIGINT) AS _ms, raw, id FROM (SELECT ${['p', 'o', 'ms'].map((name, index) => `unnest(string_split(decode($${index + 1}::BLOB), ',')) AS ${name}`).join(', ')}, ${raw} AS raw, unnest($5::VARCHAR[]) AS id)`
+const boundText = boundSource(`unnest(string_split(decode($4::BLOB), chr(${runSeparator})))`)
+/** Where a value holds the separator. */
+const boundRecords = boundSource('decode(unnest($4::BLOB[]))')
+
+const asText = (numbers: readonly number[]) => new DuckDBBlobValue(Buffer.from(numbers.join(',')))
+
+/** The values with a `runSeparator` between each two; undefined when one of them holds one. */
+function joinValues(records: readonly PlacedRecord[]): DuckDBBlobValue | undefined {
+  const parts: Uint8Array[] = []
+  for (const { record } of records) {
+    const value = record.value ?? noBytes
+    if (value.includes(runSeparator)) return undefined
+    if (parts.length > 0) parts.push(separator)
+    parts.push(value)
+  }
+  return new DuckDBBlobValue(Buffer.concat(parts))
+}
+
+const separator = Uint8Array.of(runSeparator)
 
 const placeText = ({ partition, record }: PlacedRecord) => `${partition}/${record.offset}`
 
@@ -339,9 +373,11 @@ function valuesOf(staged: Staged): DuckDBValue[] {
     return [partition, firstOffset, timestampMs, new DuckDBBlobValue(values), null, count]
   }
   const { partition, record } = staged
-  const raw = new DuckDBBlobValue(record.value ?? noBytes)
-  return [partition, record.offset, record.timestampMs, raw, clientEventId(record), 1]
+  const { offset, timestampMs } = record
+  return [partition, offset, timestampMs, blobOf(record), clientEventId(record), 1]
 }
+
+const blobOf = ({ value }: LogRecord) => new DuckDBBlobValue(value ?? noBytes)
 
 const noBytes = new Uint8Array()
 

@@ -10,6 +10,8 @@ export interface Verdict {
   /** Items of the last two SELECTs of `parsed`: the second drops the columns `inner` of the first. */
   readonly levels: readonly [readonly string[], readonly string[]]
   readonly inner: readonly string[]
+  /** `t0`, `t1`, … over the first of the two alone: `otherwise` for a record that no table takes, or that does not fit one. */
+  readonly whole: (otherwise: string) => readonly string[]
 }
 
 /** SQL conditions over a record, for one table. */
@@ -115,5 +117,11 @@ export function buildVerdict(tables: readonly TableRules[]): Verdict {
       ]),
     ],
     inner: [...names('x', words), ...names('d', words)],
+    whole: (otherwise) => {
+      const takes = each.map((word) => `(m${word} & ~(x${word} | d${word}))`)
+      const misfits = each.map((word) => `(m${word} & x${word})`)
+      const isWhole = `(${takes.join(' | ')}) <> 0 AND (${misfits.join(' | ')}) = 0`
+      return takes.map((taken) => `CASE WHEN ${isWhole} THEN ${taken} ELSE ${otherwise} END`)
+    },
   }
 }

@@ -165,6 +165,70 @@ test('what is staged in runs is what is staged record by record, in its order, a
   expect(results[1]?.rows).toHaveLength(2_996)
 })
 
+test('a small batch has the values of a large one, and is taken as a whole just when each of its records is', async () => {
+  const value = fc.record(
+    {
+      event_type: fc.constantFrom('purchase_sword', 'purchase_sword', 'join_guild', 'nobody'),
+      damage: fc.constantFrom<unknown>(1, '2', null, 9_007_199_254_740_991, 'x'),
+      ok: fc.constantFrom<unknown>(true, 'false', '1', null),
+      color: fc.constantFrom<unknown>('red', 'blue', '', null, 7, 'é\u001e,;', '\ud800'),
+    },
+    { requiredKeys: ['event_type'] },
+  )
+  const text = fc.oneof(
+    { weight: 19, arbitrary: value.map((fields) => JSON.stringify(fields)) },
+    fc.constantFrom('not json', '[]', '{}', '{"event_type":"join_guild","x":"\u001e"}'),
+  )
+  const record = fc.record({
+    text,
+    id: fc.option(fc.constantFrom('mine', 'a,b;c\u001e', ''), { freq: 5 }),
+    partition: fc.nat(2),
+    timestampMs: fc.constantFrom(-62_135_596_800_000, 0, 1_532_644_587_123, 253_402_300_799_999),
+    offset: fc.maxSafeNat(),
+  })
+  const kept = [
+    '_log_partition',
+    '_offset',
+    '_ms',
+    'raw',
+    'id',
+    ...conversion.values.map(({ name }) => name),
+  ]
+  const staging = new Staging(await instance.connect(), conversion)
+  let wholes = 0
+  await fc.assert(
+    fc.asyncProperty(fc.array(record, { minLength: 1, maxLength: 12 }), async (drawn) => {
+      const records = drawn.map(({ text: json, id, partition, offset: at, timestampMs }) => {
+        const headers = id === null ? [] : [{ key: 'event_id', value: Buffer.from(id) }]
+        const { record: placed } = place(json)
+        return { partition, record: { ...placed, headers, offset: at, timestampMs } }
+      })
+      await staging.stage(records, 64)
+      const large = await staging.lookUp(`SELECT *, t0 <> 0 AND a0 = 0 AS whole FROM parsed`)
+      const items = [
+        ...kept,
+        ...conversion.verdict.whole("error('not whole')").map((sql) => `${sql} AS t0`),
+      ]
+      const small = await staging
+        .insertBound(
+          (source) =>
+            `SELECT ${items.join(', ')} FROM (${conversion.parseWhole(source)}) AS parsed`,
+        )
+        .catch((error: unknown) => String(error))
+      if (large.every((row) => row['whole'] === true)) {
+        wholes++
+        const names = [...kept.map((name) => name.replaceAll('"', '')), 't0']
+        expect(small).toEqual(
+          large.map((row) => Object.fromEntries(names.map((name) => [name, row[name]]))),
+        )
+      } else expect(small).toContain('not whole')
+    }),
+    { numRuns: 20 },
+  )
+  expect(wholes).toBeGreaterThan(0)
+  staging.close()
+})
+
 test('records that are parameters of a statement are judged as those that are written', async () => {
   const values = [
     '{"event_type":"purchase_sword","damage":7,"color":"red"}',
@@ -180,10 +244,12 @@ test('records that are parameters of a statement are judged as those that are wr
   const staging = new Staging(await instance.connect(), conversion)
   expect(await staging.put([...records, named], 64)).toEqual([])
   expect(staging.isBindable).toBe(true)
-  const bound = await staging.insertBound((judged) => `SELECT * FROM (${judged})`)
+  const bound = await staging.insertBound(conversion.parse)
   await staging.write()
-  expect(bound).toEqual(await staging.query(`SELECT * FROM (${staging.judged})`))
+  expect(bound).toEqual(await staging.query(staging.judged))
   expect(bound.map((row) => row['id'])).toEqual([...values.map(() => null), 'mine'])
+  await staging.put([], 64)
+  expect(await staging.insertBound(conversion.parse)).toEqual([])
   await staging.put(
     Array.from({ length: 129 }, () => place('{}')),
     64,
