@@ -12,7 +12,15 @@ const folder = '/lake/default/swords'
 
 function live(name: string, fieldIds: readonly number[] = [1]): LiveFile {
   const path = `${folder}/data/_timestamp_day=2026-11-22/${name}`
-  return { path, recordCount: 1, sizeBytes: 1, day: '2026-11-22', snapshotId: '1', fieldIds, ranges: new Map() }
+  return {
+    path,
+    recordCount: 1,
+    sizeBytes: 1,
+    day: '2026-11-22',
+    snapshotId: '1',
+    fieldIds,
+    ranges: new Map(),
+  }
 }
 
 const own = (n: number, fieldIds?: readonly number[], codec: 'snappy' | 'zstd' = 'snappy') =>
