@@ -65,7 +65,6 @@ export async function syncDataFiles(files: Files, written: readonly DataFile[]):
 export async function copyDataFiles(options: DataFilesOptions): Promise<readonly DataFile[]> {
   const { files, table, relation, batchId } = options
   const query = queryOf(options.connection)
-  const codec = options.codec ?? 'zstd'
   const written: DataFile[] = []
   const paths: string[] = []
   try {
@@ -78,35 +77,24 @@ export async function copyDataFiles(options: DataFilesOptions): Promise<readonly
       const folder = dataFolder(table.folder, table.dayColumn === null ? null : { day })
       await files.makeFolder(folder)
       const stem = `${batchId.replace(/[^\w.-]/g, '_')}-${written.length}-${randomUUID()}`
-      const path = join(folder, dataFileName(stem, codec))
+      const codec = options.codec ?? 'zstd'
+      const name = dataFileName(stem, codec)
+      const path = join(folder, name)
       paths.push(path)
-      written.push(await copyFile(options, { path, day, condition }))
+      const [row] = await query(copySql(table, { ...options, condition, path, codec }))
+      if (row === undefined) throw new Error(`COPY to ${path} returned no statistics`)
+      written.push({
+        path,
+        recordCount: Number(row['count']),
+        sizeBytes: Number(row['file_size_bytes']),
+        day,
+        metrics: metricsOf(table.schema, row['column_statistics'] ?? []),
+      })
     }
     return written
   } catch (error) {
     await removeLeftovers(files, paths)
     throw error
-  }
-}
-
-/** Writes the rows of one day as one file, whose folder exists. */
-export async function copyFile(
-  options: Pick<
-    DataFilesOptions,
-    'connection' | 'table' | 'relation' | 'isSorted' | 'codec' | 'level'
-  >,
-  { path, day, condition }: { path: string; day: string | null; condition: string },
-): Promise<DataFile> {
-  const { table, codec = 'zstd' } = options
-  const query = queryOf(options.connection)
-  const [row] = await query(copySql(table, { ...options, condition, path, codec }))
-  if (row === undefined) throw new Error(`COPY to ${path} returned no statistics`)
-  return {
-    path,
-    recordCount: Number(row['count']),
-    sizeBytes: Number(row['file_size_bytes']),
-    day,
-    metrics: metricsOf(table.schema, row['column_statistics'] ?? []),
   }
 }
 

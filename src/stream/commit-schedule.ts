@@ -16,9 +16,6 @@ const commitRestMsMax = 50
 /** Dead letters are committed with the tables of any topic; where none commits, this often. */
 const deadLetterIntervalMs = 10_000
 
-/** So long after its start a process has time for what its first commit will do for the first time. */
-const rehearsalDelayMs = 1_000
-
 export interface CommitScheduleOptions {
   readonly committer: Committer
   readonly deadLetters: Committable
@@ -41,16 +38,12 @@ interface DueTable {
 /** Decides which tables are due, and commits them: dead letters first, then each table on its own, so that a failing one stops no other. */
 export class CommitSchedule {
   readonly #options: CommitScheduleOptions
-  readonly #openedAtMs: number
   #deadLettersTriedAtMs: number
-  /** Whether a commit was made, or rehearsed. */
-  #isWarm = false
   #rests = new AbortController()
 
   constructor(options: CommitScheduleOptions) {
     this.#options = options
-    this.#openedAtMs = options.clock.monotonicMs()
-    this.#deadLettersTriedAtMs = this.#openedAtMs
+    this.#deadLettersTriedAtMs = options.clock.monotonicMs()
   }
 
   /** The tables whose trigger has come, whose fresh rows are large, or whose offsets have been idle for long. */
@@ -75,13 +68,10 @@ export class CommitSchedule {
     return due
   }
 
-  /** Whether there is something to do although no table is due: dead letters have waited for long, or the first commit is to be rehearsed. */
-  othersDue(): boolean {
+  /** Whether dead letters have waited for long: no table was due meanwhile. */
+  deadLettersDue(): boolean {
     const { deadLetters, clock } = this.#options
-    const nowMs = clock.monotonicMs()
-    if (!this.#isWarm && nowMs - this.#openedAtMs >= rehearsalDelayMs && this.#tables().length > 0)
-      return true
-    const waitedMs = nowMs - this.#deadLettersTriedAtMs
+    const waitedMs = clock.monotonicMs() - this.#deadLettersTriedAtMs
     return deadLetters.fresh.totalRows > 0 && waitedMs >= deadLetterIntervalMs
   }
 
@@ -103,16 +93,7 @@ export class CommitSchedule {
   /** Commits what is due, and leaves the processors to statements and the collector in between. */
   async runDue(tables: readonly DueTable[]): Promise<void> {
     this.#rests = new AbortController()
-    const [first] = this.#tables()
-    if (tables.length === 0 && !this.#isWarm && first !== undefined) {
-      await this.#options.committer.rehearse(first)
-      this.#isWarm = true
-    }
     await this.run(tables, this.#rests.signal)
-  }
-
-  #tables(): StreamTable[] {
-    return this.#options.topics().flatMap((topic) => topic.tables)
   }
 
   /** Somebody waits for the end of what runs now: no more rests. */
@@ -157,7 +138,6 @@ export class CommitSchedule {
   async #commit(table: StreamTable): Promise<void> {
     try {
       await this.#options.committer.commit(table)
-      this.#isWarm = true
       if (table.failure !== null)
         this.#options.logger.info('committing again', { table: table.definition.name })
       table.failure = null

@@ -8,7 +8,6 @@ import type { Logger } from '../core/logger.ts'
 import type { DataFile } from '../lake/manifest.ts'
 import { offsetsProperty } from '../lake/offsets.ts'
 import { copyDataFiles, narrowScanSql, scanSql, syncDataFiles } from '../lake/parquet.ts'
-import { rehearseCommit } from '../lake/rehearsal.ts'
 import type { LakeTable, TableCommit } from '../lake/table.ts'
 import { codecOf } from '../lake/table-format.ts'
 import type { SnapshotPart } from './fresh-rows.ts'
@@ -190,15 +189,6 @@ export class Committer {
     if (rows > 0) this.#logger.info('committed', { table: table.lake.name, rows, elapsedMs })
   }
 
-  /** Does what a first commit of the table does for the first time, and leaves nothing behind. An error ends nothing: the commit will say more. */
-  async rehearse({ lake }: Committable): Promise<void> {
-    try {
-      await rehearseCommit(lake, this.#copying(lake))
-    } catch (error) {
-      this.#logger.warn('a commit could not be rehearsed', { table: lake.name, error })
-    }
-  }
-
   async #swap(table: Committable): Promise<void> {
     const snapshot = await snapshotPart(table.lake)
     await this.#writer.run(async (connection) => {
@@ -211,19 +201,17 @@ export class Committer {
     const relation = table.fresh.frozen
     if (relation === undefined) return { files: [], synced: Promise.resolve() }
     const files = await copyDataFiles({
-      ...this.#copying(table.lake),
+      connection: this.#exporter,
+      files: this.#files,
       table: table.lake,
       relation,
       batchId,
       day: table.fresh.frozenDay,
       isSorted: table.fresh.frozenIsSorted,
+      codec: codecOf(table.lake.properties),
+      level: commitLevel,
     })
     return { files, synced: syncDataFiles(this.#files, files) }
-  }
-
-  #copying({ properties }: LakeTable) {
-    const codec = codecOf(properties)
-    return { connection: this.#exporter, files: this.#files, codec, level: commitLevel }
   }
 
   async #commitOnce(

@@ -548,7 +548,7 @@ export class Stream {
   #startCommits(): void {
     if (this.#committing) return
     const due = this.#schedule.due(this.#topics)
-    if (due.length === 0 && !this.#schedule.othersDue() && !this.#ledgersDue()) return
+    if (due.length === 0 && !this.#schedule.deadLettersDue() && !this.#ledgersDue()) return
     this.#committing = true
     // Errors end in #die; stop() waits for the turn.
     void this.#commitTurn

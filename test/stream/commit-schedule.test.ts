@@ -9,8 +9,6 @@ import { silentLogger } from '../../src/core/logger.ts'
 import { resolveSettings } from '../../src/core/settings.ts'
 import { CommitSchedule } from '../../src/stream/commit-schedule.ts'
 import { Committer, type Committable } from '../../src/stream/committer.ts'
-import type { TopicStream } from '../../src/stream/topic-stream.ts'
-import { SimulatedClock } from '../support/simulated-clock.ts'
 
 /** A table of which only what a commit touches exists. */
 function tableWith(rows: { current: number }, committed: string[], name: string): Committable {
@@ -38,30 +36,6 @@ function tableWith(rows: { current: number }, committed: string[], name: string)
   }
   return { lake, fresh } as unknown as Committable // what the committer uses of them
 }
-
-test('a process that has nothing to commit yet rehearses a commit, once, a moment after its start', async () => {
-  const clock = new SimulatedClock()
-  const rehearsed: string[] = []
-  const table = tableWith({ current: 0 }, [], 'swords')
-  const schedule = new CommitSchedule({
-    committer: {
-      rehearse: async ({ lake }: Committable) => void rehearsed.push(lake.name),
-    } as unknown as Committer,
-    deadLetters: tableWith({ current: 0 }, [], 'dead_letters'),
-    clock,
-    logger: silentLogger,
-    settings: resolveSettings(),
-    topics: () => [{ tables: [table] } as unknown as TopicStream],
-    release: async () => {},
-    syncLog: async () => {},
-  })
-  expect(schedule.othersDue()).toBe(false)
-  clock.advance(1_000)
-  expect(schedule.othersDue()).toBe(true)
-  await schedule.runDue([])
-  expect(rehearsed).toEqual(['swords'])
-  expect(schedule.othersDue()).toBe(false)
-})
 
 test('a dead letter that comes while a commit waits for its turn is committed before its table', async () => {
   const instance = await openDuckdb({
