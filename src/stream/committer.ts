@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
 import { inOneText, type DuckDBConnection, type StatementSink } from '../core/duckdb.ts'
 import { asQuestlogError } from '../core/errors.ts'
-import type { Exclusive } from '../core/exclusive.ts'
 import type { Files } from '../core/files.ts'
 import type { Logger } from '../core/logger.ts'
 import type { DataFile } from '../lake/manifest.ts'
@@ -10,6 +9,7 @@ import { offsetsProperty } from '../lake/offsets.ts'
 import { copyDataFiles, narrowScanSql, scanSql, syncDataFiles } from '../lake/parquet.ts'
 import type { LakeTable, TableCommit } from '../lake/table.ts'
 import { codecOf } from '../lake/table-format.ts'
+import type { CatalogWriter } from './catalog-writer.ts'
 import type { SnapshotPart } from './fresh-rows.ts'
 import { setAsideProperty } from './set-aside-offsets.ts'
 
@@ -83,7 +83,7 @@ export function reachOf({ lake }: Committable): string {
 }
 
 /** What a commit writes is merged before long, and compressed anew then: so it is done the quickest way. */
-const commitLevel = 1
+export const commitLevel = 1
 
 /** Another writer has moved the offsets of a table: what this process holds in memory is no longer true, it must start anew. */
 export class LostTable extends Error {}
@@ -93,7 +93,7 @@ export class LostTable extends Error {}
  * batch with an id of its own; a failed commit is tried again with the same id and the same files, so that it can't happen twice.
  */
 export class Committer {
-  readonly #writer: Exclusive<DuckDBConnection>
+  readonly #writer: CatalogWriter
   readonly #exporter: DuckDBConnection
   readonly #files: Files
   readonly #clock: Clock
@@ -101,7 +101,7 @@ export class Committer {
   readonly #pending = new Map<Committable, PendingCommit>()
 
   constructor(options: {
-    writer: Exclusive<DuckDBConnection>
+    writer: CatalogWriter
     exporter: DuckDBConnection
     files: Files
     clock: Clock
@@ -139,7 +139,7 @@ export class Committer {
    * of `properties` are those of the frozen rows. A table with a commit under way, or without rows and without new offsets, is left out.
    */
   async freeze(tables: readonly Freezable[]): Promise<void> {
-    await this.#writer.run(async (connection) => {
+    await this.#writer.runRows(async (connection) => {
       const chosen = tables
         .filter(
           ({ table, rowsOnly }) =>
@@ -151,9 +151,17 @@ export class Committer {
         )
       const withRows = chosen.filter(({ table }) => table.fresh.currentRows > 0)
       if (withRows.length > 0) {
-        const frozen = await inOneText(connection, (sink) =>
-          Promise.all(withRows.map(({ table }) => table.fresh.freeze(sink))),
-        )
+        let changesCatalog = false
+        const frozen = await inOneText(connection, (sink) => {
+          const noting: StatementSink = {
+            run: (sql) => {
+              changesCatalog = true
+              return sink.run(sql)
+            },
+          }
+          return Promise.all(withRows.map(({ table }) => table.fresh.freeze(noting)))
+        })
+        if (changesCatalog) this.#writer.catalog.changed()
         for (const done of frozen) done()
       }
       for (const { table, properties } of chosen) {

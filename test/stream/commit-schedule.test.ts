@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { realClock } from '../../src/core/clock.ts'
 import { openDuckdb } from '../../src/core/duckdb.ts'
-import { Exclusive } from '../../src/core/exclusive.ts'
+import { CatalogWriter } from '../../src/stream/catalog-writer.ts'
 import { realFiles } from '../../src/core/files.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import { resolveSettings } from '../../src/core/settings.ts'
@@ -44,7 +44,7 @@ test('a dead letter that comes while a commit waits for its turn is committed be
     temporaryFolder: join(tmpdir(), 'questlog-schedule'),
     temporaryMiB: 1,
   })
-  const writer = new Exclusive(await instance.connect())
+  const writer = new CatalogWriter(await instance.connect())
   const committed: string[] = []
   const waiting = { current: 0 }
   const deadLetters = tableWith(waiting, committed, 'dead_letters')

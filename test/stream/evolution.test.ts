@@ -14,9 +14,9 @@ const swords = (params: object, table: object = {}) =>
   })
 
 async function commitSword(world: World, event: object): Promise<void> {
-  const version = world.stream?.tables[0]?.lake.version
+  const committedAtMs = world.stream?.tables[0]?.committedAtMs
   await world.append([{ event_type: 'purchase_sword', ...event }])
-  while (world.stream?.tables[0]?.lake.version === version) await realClock.sleep(5)
+  while (world.stream?.tables[0]?.committedAtMs === committedAtMs) await realClock.sleep(5)
 }
 
 test('a column is renamed, widened and dropped by metadata only, and comes back as a new one', async () => {
