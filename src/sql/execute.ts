@@ -177,8 +177,8 @@ async function readFew(
     return await runAtOnce({ ...atOnce, sql: table.readFrom(scan, atOnce.sql) }, execution)
   } catch (error) {
     if (execution.signal.aborted) throw error
-    // The part may be gone already. A failure of the statement itself comes again, in its own words.
-    await execution.duckdb.run('ROLLBACK')
+    // The part may be gone already, or there is no place for it in the statement. A failure of the statement itself comes again, in its own words.
+    await execution.duckdb.run('ROLLBACK').catch(() => {}) // nothing is open when the text could not be parsed
     return runAtOnce(atOnce, execution)
   }
 }

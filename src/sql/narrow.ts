@@ -57,11 +57,15 @@ const spelledName = /"(?:[^"]|"")+"|[A-Za-z_][\w$]*/y
 function placeOf(node: SyntaxNode, sql: string): number {
   const bytes = locationOf(node) ?? Number.POSITIVE_INFINITY
   if (isAscii.test(sql)) return Math.min(bytes, sql.length)
+  if (wideSpace.test(sql)) return sql.length
   return Buffer.from(sql).subarray(0, bytes).toString().length
 }
 
 // oxlint-disable-next-line no-control-regex
 const isAscii = /^[\x00-\x7f]*$/
+
+/** DuckDB's parser puts one byte in place of each of these before it counts, unless it stands in quotes. */
+const wideSpace = /[\u00a0\u2000-\u200d\u202f\u205f\u2060\u3000\ufeff]/
 
 function matchAt(pattern: RegExp, sql: string, place: number): string | undefined {
   pattern.lastIndex = place

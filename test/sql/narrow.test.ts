@@ -135,3 +135,24 @@ test('a failure of the statement is told in its own words and places', async () 
     expect(await failure(sql)).toEqual(narrowed)
   }
 })
+
+test.each([
+  ['select damage from only sword_purchases where damage = 7'],
+  ['select damage from sword_purchases* where damage = 7'],
+])('`%s` has no room for a part of the table: it reads the whole', async (sql) => {
+  const asked = answerWith('SELECT damage FROM _fresh.sword_purchases_1')
+  expect((await ask(bench.engine, sql)).rows).toEqual([[7]])
+  expect(asked).toHaveLength(1)
+})
+
+test.each(['\u00a0', '\u2003', '\u200b', '\u3000', '\ufeff'])(
+  'places are not mistaken behind %j, which DuckDB counts as one byte',
+  async (space) => {
+    answerWith('SELECT damage FROM _fresh.sword_purchases_1 WHERE damage < 5')
+    for (const count of [1, 4, 5, 8, 12]) {
+      const sql = `select${space.repeat(count)} 'a a a a a a a a a a a a a', damage from sword_purchases where _offset < 1 + 1 and damage = 1`
+      const { rows } = await ask(bench.engine, sql)
+      expect(rows).toEqual([['a a a a a a a a a a a a a', 1]])
+    }
+  },
+)
