@@ -95,17 +95,26 @@ export async function publishVersion(
   return version
 }
 
-/** Adds one file of a draft, which is synced, to a version: who lists the folder finds it whole or not at all, so that there needs to be no new version of all that is there. */
+/**
+ * Adds one file of a draft, which is synced, to a version: who lists the folder finds it whole or not at all, so that there needs to be no new version of all that is there. After an
+ * error it is taken back: who asks again would have its rows twice.
+ */
 export async function addToVersion(
   files: Files,
   { version, draft, name }: { version: string; draft: string; name: string },
 ): Promise<void> {
-  const folder = dirname(join(version, name))
+  const path = join(version, name)
+  const folder = dirname(path)
   await files.makeFolder(folder)
   await files.writeNew(join(draft, successName), new Uint8Array())
-  await files.rename(join(draft, name), join(version, name))
-  await files.rename(join(draft, successName), join(version, successName))
-  for (const changed of new Set([folder, version])) await files.syncFolder(changed)
+  await files.rename(join(draft, name), path)
+  try {
+    await files.rename(join(draft, successName), join(version, successName))
+    for (const changed of new Set([folder, version])) await files.syncFolder(changed)
+  } catch (error) {
+    await files.unlink(path).catch(() => {})
+    throw error
+  }
 }
 
 /** Notes the time, before the link is turned: its readers get their time after a crash, too. A version that somebody has removed needs no note. */

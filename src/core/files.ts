@@ -204,6 +204,14 @@ async function writeNewLarge(path: string, bytes: Uint8Array): Promise<void> {
 }
 
 /** The machine's own file system. */
+/** The folder and those above it, without the root. */
+function* foldersAbove(path: string): Generator<string> {
+  for (let folder = path; folder !== dirname(folder); folder = dirname(folder)) yield folder
+}
+
+/** Folders that were made here and whose names may not be durable yet: who finds one there, after a sync that failed or before it has ended, must not build on it. */
+const unsyncedFolders = new Set<string>()
+
 export const realFiles: Files = {
   async openAppend(path) {
     const handle = await open(path, 'a+').then(async (created) => {
@@ -232,10 +240,16 @@ export const realFiles: Files = {
   unlink,
   async makeFolder(path) {
     const first = await mkdir(path, { recursive: true })
-    if (first === undefined) return
-    for (let folder = path; ; folder = dirname(folder)) {
+    if (first !== undefined)
+      for (const folder of foldersAbove(path)) {
+        unsyncedFolders.add(folder)
+        if (folder === first) break
+      }
+    if (unsyncedFolders.size === 0) return
+    for (const folder of foldersAbove(path)) {
+      if (!unsyncedFolders.has(folder)) continue
       await syncPath(dirname(folder))
-      if (folder === first) return
+      unsyncedFolders.delete(folder)
     }
   },
   removeFolder: rmdir,

@@ -177,6 +177,7 @@ test.each([
       }
       const result = await run('new', { mode: 'append', partitionBy }, files).catch(() => null)
       expect([before.join(), after.join()]).toContain(rows())
+      if (partitionBy.length === 0) expect(rows()).toBe((result === null ? before : after).join())
       expect([...seen].filter((each) => ![before.join(), after.join()].includes(each))).toEqual([])
       if (result === null) continue
       expect(rows()).toBe(after.join())
