@@ -384,9 +384,10 @@ export class Stream {
     await this.#followTopics(watermark)
     if (this.#unattached()) await this.#attachTopics()
     let worked = false
+    const wasHeld = this.held.size > 0 // it may be free again, and not have read
     for (const topic of this.#topics) worked = (await this.#stepTopic(topic, watermark)) || worked
     if (worked) this.#progress.write(this.#topics)
-    const waits = this.failures.size + this.held.size > 0 || this.#unattached()
+    const waits = this.failures.size + this.held.size > 0 || wasHeld || this.#unattached()
     this.#doneWith = worked || waits || this.#followed !== watermark ? undefined : watermark
     return worked
   }

@@ -383,3 +383,28 @@ test('what a topic without events or tables holds is in no table, and nothing of
     addsUp: true,
   })
 })
+
+test('a table that is free again by the end of the step in which it was held reads on, although no record comes after', async () => {
+  await using world = await World.open({ settings: { catchUpTimeoutMs: 2_000 } })
+  const stream = await world.start(
+    define({
+      events: { purchase_sword: sword },
+      tables: { sword_purchases: { from: 'purchase_sword', trigger: '1h' } },
+    }),
+  )
+  await world.append([{ event_type: 'purchase_sword' }])
+  expect(await world.count('"default".sword_purchases')).toBe(1)
+  // As one that has read faster than it was committed, until a commit ends while the step goes on.
+  let isHeld = true
+  const fresh = stream.tables[0]?.fresh
+  if (fresh === undefined) throw new Error('no table')
+  Object.defineProperty(fresh, 'totalBytes', {
+    get: () => {
+      if (isHeld) queueMicrotask(() => (isHeld = false))
+      return isHeld ? Number.POSITIVE_INFINITY : 0
+    },
+  })
+  await world.append([{ event_type: 'purchase_sword' }])
+  while (isHeld) await new Promise((resolve) => setImmediate(resolve))
+  expect(await world.count('"default".sword_purchases')).toBe(2)
+})
