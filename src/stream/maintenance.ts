@@ -141,8 +141,7 @@ export class Maintenance {
    */
   do(wanted: TableWork): Promise<TableWorkDone> {
     return this.#turn.run(async () => {
-      if (this.#stopped.signal.aborted)
-        throw new QuestlogError('SHUTTING_DOWN', 'questlog is stopping')
+      this.#requireGoingOn()
       const state = this.#find(wanted)
       const { lake } = state.table
       const filesBefore = (await lake.liveFiles()).length
@@ -157,6 +156,11 @@ export class Maintenance {
         waitingFiles: state.cleaner.waiting,
       }
     })
+  }
+
+  #requireGoingOn(): void {
+    if (this.#stopped.signal.aborted)
+      throw new QuestlogError('SHUTTING_DOWN', 'questlog is stopping')
   }
 
   #find({ namespace, name }: TableWork): TableState {
@@ -302,6 +306,7 @@ export class Maintenance {
       }
     }
     this.#duckdb ??= await this.#open()
+    this.#requireGoingOn() // the stop could interrupt nothing yet
     return this.#compactBy(this.#duckdb.connection, table, plan)
   }
 

@@ -153,6 +153,28 @@ test('nothing is begun after the stop', async () => {
   await expect(maintenance.do(work)).rejects.toMatchObject({ code: 'SHUTTING_DOWN' })
 })
 
+test('a merge that a stop comes before is not begun, also where its DuckDB is being opened', async () => {
+  await using world = await World.open({ settings: { maintenanceIntervalMs: 86_400_000 } })
+  const stream = await world.start(definition)
+  const { lake } = stream.tables[0] ?? expect.fail()
+  for (let n = 1; n <= 2; n++) {
+    await world.append([{ event_type: 'purchase_sword' }])
+    while (lake.recordCount < n) await realClock.sleep(5)
+  }
+  let stopped: Promise<void> | undefined
+  const maintenance = new Maintenance({
+    ...partsOf(world, stream),
+    async openDuckdb() {
+      stopped = maintenance.stop()
+      return mergingDuckdb(world)
+    },
+  })
+  const work = { namespace: 'default', name: lake.name, work: 'compact' } as const
+  await expect(maintenance.do(work)).rejects.toMatchObject({ code: 'SHUTTING_DOWN' })
+  await stopped
+  expect(await lake.liveFiles()).toHaveLength(2)
+})
+
 test('more than a little is merged in the background; a merge that was not finished there changes nothing, and is tried again', async () => {
   await using world = await World.open({ settings: { maintenanceIntervalMs: 86_400_000 } })
   const stream = await world.start(definition)
