@@ -13,6 +13,11 @@ const retentionBytesMax = 2 ** 50
 export const defaultTopic = 'events'
 export const defaultNamespace = 'default'
 
+/** Name of the view in schema `_counts` with the number of rows of a table. */
+export function countViewName(namespace: string, name: string): string {
+  return namespace === defaultNamespace ? name : `${namespace}.${name}`
+}
+
 /** SQL names its own schemas so; `log` is for the topics. */
 const takenNamespaces: readonly string[] = [
   'questlog',

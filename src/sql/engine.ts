@@ -48,7 +48,7 @@ export interface FreshSource {
    * A SELECT of the rows that a table of the namespace has at this moment, with no more columns and files than are wanted; undefined when there is none that is better than its view. `name` is in lower
    * case. Under a lease. Its text may fail after this moment, or give the rows of it: never fewer, nor some of them twice.
    */
-  narrowedScan(name: string, wanted: Narrowing): string | undefined
+  narrowedScan(name: string, wanted: Narrowing, namespace: string): string | undefined
 }
 
 export interface SqlEngineOptions {
@@ -327,7 +327,8 @@ class DuckdbEngine implements SqlEngine {
     const lease = source.lease()
     let mayBeOpen = true
     try {
-      const narrowedScan = (name: string, wanted: Narrowing) => source.narrowedScan(name, wanted)
+      const narrowedScan = (name: string, wanted: Narrowing) =>
+        source.narrowedScan(name, wanted, namespace)
       const execution = { duckdb, signal, clock, namespace, views, narrowedScan }
       for await (const event of execute(plan, execution)) {
         if (event.kind === 'rows') rows += event.chunk.rowCount

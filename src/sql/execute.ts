@@ -10,6 +10,7 @@ import type { DuckDBConnection } from '../core/duckdb.ts'
 import { asQuestlogError, QuestlogError } from '../core/errors.ts'
 import type { Narrowing } from '../lake/pruning.ts'
 import { quoteName, quoteText } from '../plan/columns.ts'
+import { countViewName } from '../plan/compile.ts'
 import { readAtOnce, type AtOnce } from './at-once.ts'
 import type { Views } from './catalog.ts'
 import { resultNames } from './naming.ts'
@@ -67,7 +68,7 @@ export async function* execute(plan: Plan, execution: Execution): AsyncGenerator
     case 'select': {
       const counted = countedTable(plan.tree, execution)
       if (counted !== undefined) {
-        const sql = `SELECT n FROM "_counts".${quoteName(counted.table)}`
+        const sql = `SELECT n FROM "_counts".${quoteName(countViewName(execution.namespace, counted.table))}`
         return yield* inMemory(sql, execution, () => [{ name: counted.name, index: 0 }])
       }
       const choose: Choose = (names) =>
@@ -120,7 +121,7 @@ function countedTable(
   const key = textField(from, 'table_name').toLowerCase()
   const table = views.tables.get(key)
   if (!countsRows || !isBare || !isTable || table === undefined) return undefined
-  if (!views.counted.has(key)) return undefined
+  if (!views.counted.has(countViewName(namespace, key).toLowerCase())) return undefined
   return { table, name: textField(item, 'alias').toLowerCase() || '_col0' }
 }
 

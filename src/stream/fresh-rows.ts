@@ -1,6 +1,7 @@
 import type { DuckDBConnection, StatementSink } from '../core/duckdb.ts'
 import type { Narrowing } from '../lake/pruning.ts'
 import { duckdbType, quoteName, type Column } from '../plan/columns.ts'
+import { countViewName } from '../plan/compile.ts'
 
 /** Schemas of the shared in-memory database that hold no table of the user. */
 export const freshSchema = '_fresh'
@@ -229,11 +230,6 @@ export async function replaceViews(
   await connection.run(
     `CREATE OR REPLACE VIEW ${quoteName(countSchema)}.${quoteName(countViewName(namespace, name))} AS SELECT ${counts.join(' + ')} AS n`,
   )
-}
-
-/** Name of the view in schema `_counts` with the number of rows of a table. */
-export function countViewName(namespace: string, name: string): string {
-  return namespace === 'questlog' ? `questlog.${name}` : name
 }
 
 /** Views of a table that the definition no longer names: its snapshot, unchanged. */

@@ -304,8 +304,10 @@ export class Stream {
   }
 
   /** A SELECT of a table's rows of this moment, of no more columns and files than are wanted; undefined when there is none that is better than its view. `name` is in lower case. */
-  narrowedScan(name: string, wanted: Narrowing): string | undefined {
-    const table = this.#tables.find(({ lake }) => lake.name.toLowerCase() === name)
+  narrowedScan(name: string, wanted: Narrowing, namespace: string): string | undefined {
+    const table = this.#tables.find(
+      ({ lake }) => lake.name.toLowerCase() === name && lake.namespace === namespace,
+    )
     return table?.fresh.narrowed(wanted)
   }
 

@@ -44,11 +44,12 @@ test('a part of a table has the rows of its view, out of no more files than may 
   await using world = await World.open()
   const stream = await fourTens(world)
   const files = (min: number, max: number) =>
-    stream.narrowedScan('purchases', offsets(min, max))?.match(/\.parquet/g)?.length ?? 0
+    stream.narrowedScan('purchases', offsets(min, max), 'default')?.match(/\.parquet/g)?.length ?? 0
   expect([files(0, 29), files(3, 9), files(9, 10), files(30, 39), files(40, 99)]).toEqual([
     3, 1, 2, 0, 0,
   ])
-  expect(stream.narrowedScan('shields', offsets(0, 9))).toBeUndefined()
+  expect(stream.narrowedScan('shields', offsets(0, 9), 'default')).toBeUndefined()
+  expect(stream.narrowedScan('purchases', offsets(0, 9), 'other')).toBeUndefined()
 
   const bound = fc.option(fc.integer({ min: -5, max: 410 }), { nil: undefined })
   const ranges = fc.array(
@@ -72,7 +73,11 @@ test('a part of a table has the rows of its view, out of no more files than may 
         ...(max === undefined ? [] : [`${column} <= ${max}`]),
       ])
       const read = [...new Set([...names, ...wanted.map(({ column }) => column)])]
-      const scan = stream.narrowedScan('purchases', { columns: new Set(read), ranges: asked })
+      const scan = stream.narrowedScan(
+        'purchases',
+        { columns: new Set(read), ranges: asked },
+        'default',
+      )
       const chosen = read.filter((name) => all.has(name)).map(quoteName)
       const rows = (from: string) =>
         world.query(
@@ -87,7 +92,7 @@ test('a part of a table has the rows of its view, out of no more files than may 
 test('the part of a moment that is gone has the rows of that moment, or fails', async () => {
   await using world = await World.open()
   const stream = await fourTens(world)
-  const scan = stream.narrowedScan('purchases', offsets(30, 99))
+  const scan = stream.narrowedScan('purchases', offsets(30, 99), 'default')
   const connection = await world.instance?.connect()
   if (connection === undefined) throw new Error('there is no instance')
   const rows = () => queryRows(connection, `SELECT _offset::INTEGER AS o FROM (${scan}) ORDER BY o`)
@@ -111,7 +116,7 @@ test('while rows are committed, a part of the table never lacks one that was the
     await world.append(purchases(3_000, (index) => index))
     appended += 3_000
     await stream.caughtUp(null, new AbortController().signal)
-    const scan = stream.narrowedScan('purchases', wanted)
+    const scan = stream.narrowedScan('purchases', wanted, 'default')
     for (let times = 0; times < 3; times++) {
       const counted = await queryRows(
         connection,
