@@ -1,5 +1,4 @@
 import { join } from 'node:path'
-import { isDeepStrictEqual } from 'node:util'
 import { createCollector, type Collector } from '../collect/collector.ts'
 import { createLineWriter, type LineWriter } from '../core/host.ts'
 import type { HealthReport, Metric } from '../core/metrics.ts'
@@ -66,7 +65,7 @@ async function startListeners(options: RoleOptions, log: EventLog): Promise<Inge
     ...ports,
     async activate(version) {
       const wanted = await options.loadDefinition(version)
-      await switchTopics(log, definition, wanted)
+      await switchTopics(log, wanted)
       definition = wanted
       collector.replaceDefinition(definition)
       retention.replaceDefinition(definition)
@@ -121,17 +120,12 @@ async function applyTopics(log: EventLog, definition: Definition): Promise<void>
 }
 
 /** Applies a definition to the topics. When one of them refuses it, all have their configs back: a refused definition must not decide what retention removes. */
-async function switchTopics(log: EventLog, live: Definition, wanted: Definition): Promise<void> {
-  const before = log.topics()
+async function switchTopics(log: EventLog, wanted: Definition): Promise<void> {
+  const giveBack = log.rememberConfigs()
   try {
     await applyTopics(log, wanted)
   } catch (error) {
-    for (const { name, configs } of before) {
-      const now = log.topic(name)
-      if (now === undefined || isDeepStrictEqual(now.configs, configs)) continue
-      const declared = live.topics.find((topic) => topic.name === name)?.configs
-      await log.declareConfigs(name, declared ?? configs)
-    }
+    await giveBack()
     throw error
   }
 }

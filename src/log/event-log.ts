@@ -55,6 +55,8 @@ export interface EventLog {
   createTopic(spec: TopicSpec): Promise<Topic>
   /** Gives a topic the configs that the definition declares. What the definition declared before and no longer does is as if it was never set. TOPIC_UNKNOWN, TOPIC_CONFIG_INVALID. */
   declareConfigs(topic: string, configs: Readonly<Record<string, string>>): Promise<void>
+  /** What it gives back makes the configs of all topics of now what they are now, whoever has set each; topics that are gone meanwhile stay gone. */
+  rememberConfigs(): () => Promise<void>
   /** The partitions of which retention would remove something now, and up to which offset. */
   retentionDue(): readonly RetentionDue[]
   /** Removes the sealed segments of a partition that end at or below an offset; resolves to how many. */
@@ -234,15 +236,18 @@ class OpenLog implements EventLog {
   }
 
   declareConfigs(name: string, configs: Readonly<Record<string, string>>): Promise<void> {
-    return this.#change(name, (live) => this.#declareConfigs(live, configs))
+    return this.#change(name, (live) => this.#store(live, withDeclared(live.topic, configs)))
   }
 
-  async #declareConfigs(
-    live: LiveTopic,
-    declared: Readonly<Record<string, string>>,
-  ): Promise<void> {
-    const topic = withDeclared(live.topic, declared)
-    if (!isDeepStrictEqual(topic, { declared: [], ...live.topic })) await this.#store(live, topic)
+  rememberConfigs(): () => Promise<void> {
+    const before = [...this.#live.values()].map(({ topic }) => topic)
+    return async () => {
+      for (const { id, name, configs, declared = [] } of before)
+        if (this.#live.get(name)?.topic.id === id)
+          await this.#change(name, (live) =>
+            this.#store(live, { ...live.topic, configs, declared }),
+          )
+    }
   }
 
   retentionDue(): readonly RetentionDue[] {
@@ -449,11 +454,12 @@ class OpenLog implements EventLog {
 
   async #setConfigs(live: LiveTopic, changes: ReadonlyMap<string, string | null>): Promise<Topic> {
     const topic = withConfigs(live.topic, changes)
-    if (!isDeepStrictEqual(topic, live.topic)) await this.#store(live, topic)
+    await this.#store(live, topic)
     return topic
   }
 
   async #store(live: LiveTopic, topic: StoredTopic): Promise<void> {
+    if (isDeepStrictEqual({ declared: [], ...topic }, { declared: [], ...live.topic })) return
     await this.#meta.put(topic)
     live.topic = topic
     for (const partition of live.partitions) partition.configure(topic)

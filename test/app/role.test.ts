@@ -169,6 +169,27 @@ test('lake takes back what a definition has dropped that never went live; what a
   expect(await colorId(await store(first))).toBeGreaterThan(id ?? 0)
 })
 
+test('what a client has set of a topic is its own also after a definition that was refused: the next one does not take it back', async () => {
+  const live = definitionOf('sword')
+  const other = { name: 'other', partitions: 1, configs: {} }
+  const hour = { ...other, configs: { 'retention.ms': '3600000' } }
+  const bad = { name: 'bad', partitions: 1, configs: { 'retention.ms': 'soon' } }
+  await storeDefinition(realFiles, data, { ...live, topics: [...live.topics, hour, bad] })
+  await storeDefinition(realFiles, data, { ...live, topics: [...live.topics, other] })
+  const { child, find } = startRole()
+  await find('notice', 'ready')
+  const configs = { 'retention.ms': '7200000' }
+  child.send({ id: 1, request: 'createTopic', parameters: { ...other, configs } })
+  await find('id', 1)
+  child.send({ id: 2, request: 'activate', parameters: { version: 2 } })
+  expect(await find('id', 2)).toMatchObject({ error: { code: 'TOPIC_CONFIG_INVALID' } })
+  child.send({ id: 3, request: 'activate', parameters: { version: 3 } })
+  expect(await find('id', 3)).toMatchObject({ result: null })
+  child.send({ id: 4, request: 'listTopics', parameters: {} })
+  const { result } = await find('id', 4)
+  expect(result).toContainEqual(expect.objectContaining({ name: 'other', configs }))
+})
+
 test('waits for the first definition, and for a lock that another process still holds', async () => {
   await realFiles.makeFolder(join(data, 'log'))
   const lock = acquireLock(join(data, 'log', 'lock'))
