@@ -3,7 +3,9 @@ import { configDefaults, defineConfig } from 'vitest/config'
 
 /** Suites of a room that take long. They run with the slow ones, so that `npm test` stays short. */
 export const longSuites = [
+  'test/app/backup-guests.test.ts',
   'test/app/backup.test.ts',
+  'test/app/lost-tail.test.ts',
   'test/app/retention.test.ts',
   'test/app/role.test.ts',
   'test/cli/commands.test.ts',
@@ -11,6 +13,8 @@ export const longSuites = [
   'test/lake/crash.test.ts',
   'test/lake/histories.test.ts',
   'test/lake/relocate.test.ts',
+  'test/log/transactions.test.ts',
+  'test/stream/ambiguous-commits.test.ts',
   'test/stream/crash.test.ts',
   'test/stream/maintenance.test.ts',
   'test/stream/narrowed.test.ts',
