@@ -61,10 +61,14 @@ export class Intake {
     )
   }
 
-  /** The event again, of a request that was admitted for any topic. @throws BEHIND, EVENT_TOO_LARGE when its topic does not take it */
-  admitted(event: PreparedEvent): PreparedEvent {
-    this.#requireLevel(event.topic)
-    return this.checked(event)
+  /** Gives back each event of one request that was admitted for any topic. @throws BEHIND, EVENT_TOO_LARGE when its topic does not take it */
+  admitter(): (event: PreparedEvent) => PreparedEvent {
+    const level = new Set<string>()
+    return (event) => {
+      if (!level.has(event.topic)) this.#requireLevel(event.topic)
+      level.add(event.topic)
+      return this.checked(event)
+    }
   }
 
   /** The event again. @throws EVENT_TOO_LARGE when its topic does not take it */

@@ -48,15 +48,15 @@ export async function postBulk(
         { hint: "post the form to the event's own route, or send JSON" },
       )
     const limits = { ...settings, eventBytesMax: intake.bytesMax(routes.topics) }
+    const admitted = intake.admitter()
     const { outcomes } = await readEvents(
       body,
       format,
       limits,
-      (clean) =>
-        intake.admitted(prepareJson(findPlan(routes, clean.fields), clean, null, noFields)),
+      (clean) => admitted(prepareJson(findPlan(routes, clean.fields), clean, null, noFields)),
       (bytes, shape) => {
         const event = wholeEvent(routes, bytes, shape)
-        return event === undefined ? undefined : intake.admitted(event)
+        return event === undefined ? undefined : admitted(event)
       },
     )
     await intake.appendMany(exchange, outcomes)
