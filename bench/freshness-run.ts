@@ -1,4 +1,5 @@
 import { get } from 'node:http'
+import { allDone } from '../src/core/all-done.ts'
 import type { BenchInstance } from './instance.ts'
 import { runLoad } from './load.ts'
 import type { LoadResult } from './loads/jobs.ts'
@@ -55,8 +56,7 @@ export async function runFreshness(
     durationMs: warmUpMs + durationMs,
   })
   await pause(warmUpMs)
-  const probes = await probeFor(instance, types)
-  const result = await load
+  const [probes, result] = await allDone([probeFor(instance, types), load])
   const commits = (await countCommits(instance, types)) - commitsBefore
   await instance.level()
   // The commits of this load must not fall into the next one's.

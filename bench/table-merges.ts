@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { allDone } from '../src/core/all-done.ts'
 import { requestTableWork } from '../src/app/control-client.ts'
 import { readInstances } from '../src/app/instance.ts'
 import { mergingDefinition } from './definitions.ts'
@@ -81,8 +82,7 @@ export class MergingInstance {
     const startMs = performance.now()
     let mergedMs = 0
     const merged = this.compact(name).then(() => void (mergedMs = performance.now() - startMs))
-    const run = await runFreshness(this.#instance, [type])
-    await merged
+    const [run] = await allDone([runFreshness(this.#instance, [type]), merged])
     const measuredMs = run.load.seconds * 1000
     if (mergedMs < measuredMs)
       throw new Error(`${name} was merged in ${mergedMs} ms, events came for ${measuredMs} ms`)
