@@ -6,9 +6,14 @@ import type { Files } from '../core/files.ts'
 import { acquireLock } from '../core/lock.ts'
 import { silentLogger } from '../core/logger.ts'
 import { resolveSettings, type Settings } from '../core/settings.ts'
-import { openDurableTable } from '../lake/table.ts'
+import { openDurableTable, type LakeTable } from '../lake/table.ts'
 import { activeVersion, readDefinition } from '../plan/store.ts'
-import { Maintenance, type TableWork, type TableWorkDone } from '../stream/maintenance.ts'
+import {
+  Maintenance,
+  type TableOwner,
+  type TableWork,
+  type TableWorkDone,
+} from '../stream/maintenance.ts'
 
 /** Looks after one table of a data folder on which nothing runs. TABLE_UNKNOWN when there is none; ALREADY_RUNNING when the folder is in use after all. */
 export async function maintainStopped(
@@ -29,15 +34,7 @@ export async function maintainStopped(
       throw new QuestlogError('TABLE_UNKNOWN', `there is no table ${namespace}.${name}`)
     const settings = await settingsOf(files, data)
     const maintenance = new Maintenance({
-      stream: {
-        committables: [{ lake: table }],
-        async changeFiles(_table, change) {
-          await change()
-          return true
-        },
-        readersNow: () => () => true,
-        isInUse: () => false,
-      },
+      stream: ownerOf(table),
       files,
       clock,
       logger: silentLogger,
@@ -51,6 +48,19 @@ export async function maintainStopped(
     }
   } finally {
     lock.release()
+  }
+}
+
+/** Of a table that nothing else writes or reads meanwhile. */
+export function ownerOf(table: LakeTable): TableOwner {
+  return {
+    committables: [{ lake: table }],
+    async changeFiles(_table, change) {
+      await change()
+      return true
+    },
+    readersNow: () => () => true,
+    isInUse: () => false,
   }
 }
 

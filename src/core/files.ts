@@ -203,7 +203,6 @@ async function writeNewLarge(path: string, bytes: Uint8Array): Promise<void> {
   }
 }
 
-/** The machine's own file system. */
 /** The folder and those above it, without the root. */
 function* foldersAbove(path: string): Generator<string> {
   for (let folder = path; folder !== dirname(folder); folder = dirname(folder)) yield folder
@@ -212,6 +211,7 @@ function* foldersAbove(path: string): Generator<string> {
 /** Folders that were made here and whose names may not be durable yet: who finds one there, after a sync that failed or before it has ended, must not build on it. */
 const unsyncedFolders = new Set<string>()
 
+/** The machine's own file system. */
 export const realFiles: Files = {
   async openAppend(path) {
     const handle = await open(path, 'a+').then(async (created) => {

@@ -34,14 +34,18 @@ export function readNarrowing(tree: SyntaxNode, sql: string): NarrowedTable | un
     listField(from, 'column_name_alias').length === 0 &&
     textField(from, 'schema_name') === '' &&
     textField(from, 'catalog_name') === ''
-  const start = isPlain ? placeOf(from, sql) : sql.length
+  if (!isPlain) return undefined
+  const placeOf = placesIn(sql)
+  const start = placeOf(from)
   const end = start + (matchAt(spelledName, sql, start)?.length ?? 0)
   if (end === start) return undefined
   const alias = textField(from, 'alias')
   const columns = namedColumns(tree, new Set([lower(name), lower(alias)]))
   if (columns === undefined) return undefined
   const conditions = conjuncts(nodeField(tree, 'where_clause'))
-  const ranges = conditions.flatMap((condition) => rangeOf(condition, sql) ?? [])
+  const numberOf = (node: SyntaxNode | undefined) =>
+    node?.['class'] === 'CONSTANT' ? numberAt(sql, placeOf(node)) : undefined
+  const ranges = conditions.flatMap((condition) => rangeOf(condition, numberOf) ?? [])
   const as = alias === '' ? ` AS ${quoteName(name)}` : ''
   return {
     name,
@@ -53,12 +57,12 @@ export function readNarrowing(tree: SyntaxNode, sql: string): NarrowedTable | un
 
 const spelledName = /"(?:[^"]|"")+"|[A-Za-z_][\w$]*/y
 
-/** In the text, where the tree gives bytes. Its end when it is not known. */
-function placeOf(node: SyntaxNode, sql: string): number {
-  const bytes = locationOf(node) ?? Number.POSITIVE_INFINITY
-  if (isAscii.test(sql)) return Math.min(bytes, sql.length)
-  if (wideSpace.test(sql)) return sql.length
-  return Buffer.from(sql).subarray(0, bytes).toString().length
+/** Places of nodes in the text, where the tree gives bytes. Its end for one that is not known. */
+function placesIn(sql: string): (node: SyntaxNode) => number {
+  if (isAscii.test(sql)) return (node) => Math.min(locationOf(node) ?? sql.length, sql.length)
+  if (wideSpace.test(sql)) return () => sql.length
+  const bytes = Buffer.from(sql)
+  return (node) => bytes.subarray(0, locationOf(node) ?? bytes.length).toString().length
 }
 
 // oxlint-disable-next-line no-control-regex
@@ -113,16 +117,19 @@ const bounds: Readonly<Record<string, (value: number) => { min: number; max: num
 }
 
 /** Only of a column to the left, as it is usually written. */
-function rangeOf(condition: SyntaxNode, sql: string): ColumnRange | undefined {
+function rangeOf(
+  condition: SyntaxNode,
+  numberOf: (node: SyntaxNode | undefined) => number | undefined,
+): ColumnRange | undefined {
   const isBetween = condition['type'] === 'COMPARE_BETWEEN'
   const column = columnOf(nodeField(condition, isBetween ? 'input' : 'left'))
   if (column === undefined) return undefined
   if (isBetween) {
-    const min = numberOf(nodeField(condition, 'lower'), sql) ?? unbounded.min
-    const max = numberOf(nodeField(condition, 'upper'), sql) ?? unbounded.max
+    const min = numberOf(nodeField(condition, 'lower')) ?? unbounded.min
+    const max = numberOf(nodeField(condition, 'upper')) ?? unbounded.max
     return { column, min, max }
   }
-  const value = numberOf(nodeField(condition, 'right'), sql)
+  const value = numberOf(nodeField(condition, 'right'))
   const range = bounds[textField(condition, 'type')]
   return value === undefined || range === undefined ? undefined : { column, ...range(value) }
 }
@@ -135,9 +142,8 @@ function columnOf(node: SyntaxNode | undefined): string | undefined {
 }
 
 /** A whole number as the text has it: the tree may be of another text with other digits (tree-cache.ts). */
-function numberOf(node: SyntaxNode | undefined, sql: string): number | undefined {
-  if (node?.['class'] !== 'CONSTANT') return undefined
-  const digits = matchAt(wholeNumber, sql, placeOf(node, sql))
+function numberAt(sql: string, place: number): number | undefined {
+  const digits = matchAt(wholeNumber, sql, place)
   return digits === undefined ? undefined : Number(digits)
 }
 

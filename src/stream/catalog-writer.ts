@@ -1,4 +1,4 @@
-import type { DuckDBConnection } from '../core/duckdb.ts'
+import { inOneText, type DuckDBConnection, type StatementSink } from '../core/duckdb.ts'
 import { Exclusive } from '../core/exclusive.ts'
 
 /** What a prepared statement's plan depends on: another `version` after every change of DuckDB's catalog. */
@@ -30,8 +30,26 @@ export class CatalogWriter extends Exclusive<DuckDBConnection> {
     return super.run((connection) => work(connection).finally(() => this.catalog.changed()))
   }
 
-  /** The same for work that says so itself when it has changed the catalog. */
+  /** The same for work that says so itself when it has changed the catalog, or does so by `changeInOneText`. */
   runRows<R>(work: (connection: DuckDBConnection) => Promise<R>): Promise<R> {
     return super.run(work)
+  }
+
+  /** `inOneText` of statements that change the catalog, while the connection is held. */
+  async changeInOneText<T>(
+    connection: DuckDBConnection,
+    work: (sink: StatementSink) => Promise<T>,
+  ): Promise<T> {
+    let isChange = false
+    const result = await inOneText(connection, (sink) =>
+      work({
+        run: (sql) => {
+          isChange = true
+          return sink.run(sql)
+        },
+      }),
+    )
+    if (isChange) this.catalog.changed()
+    return result
   }
 }

@@ -151,17 +151,9 @@ export class Committer {
         )
       const withRows = chosen.filter(({ table }) => table.fresh.currentRows > 0)
       if (withRows.length > 0) {
-        let changesCatalog = false
-        const frozen = await inOneText(connection, (sink) => {
-          const noting: StatementSink = {
-            run: (sql) => {
-              changesCatalog = true
-              return sink.run(sql)
-            },
-          }
-          return Promise.all(withRows.map(({ table }) => table.fresh.freeze(noting)))
-        })
-        if (changesCatalog) this.#writer.catalog.changed()
+        const frozen = await this.#writer.changeInOneText(connection, (sink) =>
+          Promise.all(withRows.map(({ table }) => table.fresh.freeze(sink))),
+        )
         for (const done of frozen) done()
       }
       for (const { table, properties } of chosen) {

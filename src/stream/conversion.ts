@@ -92,7 +92,8 @@ export function convertTopic(definition: Definition, topic: string): TopicConver
   }
 }
 
-const stagedNames = ['_log_partition', '_offset', '_ms', 'raw', 'id']
+/** Columns of every relation that is parsed. */
+export const stagedNames: readonly string[] = ['_log_partition', '_offset', '_ms', 'raw', 'id']
 
 /** The event's type, over `parsed`. */
 export const eventTypeSql = 'parsed.f0."event_type"'

@@ -1,6 +1,6 @@
 import type { StatementSink } from '../core/duckdb.ts'
 import { quoteName } from '../plan/columns.ts'
-import type { TopicConversion } from './conversion.ts'
+import { stagedNames, type TopicConversion } from './conversion.ts'
 import { freshSchema } from './fresh-rows.ts'
 import type { OffsetRange } from './ledger.ts'
 import { hasAny, maskOf, names } from './verdict.ts'
@@ -74,11 +74,7 @@ export class SharedRows {
     this.view = `${quoteName(freshSchema)}.${quoteName(this.#name)}`
     this.#nextGeneration = nextGeneration
     this.#columns = [
-      '_log_partition',
-      '_offset',
-      '_ms',
-      'raw',
-      'id',
+      ...stagedNames,
       ...names('t', conversion.verdict.words),
       ...conversion.values.map(({ name }) => name),
     ]

@@ -147,15 +147,18 @@ export class Staging {
   }
 
   /** Rows of a statement over `parsed`, as `queryRows` gives them. */
-  async query(sql: string): Promise<Record<string, Json>[]> {
-    if (!this.#isSmall) return queryRows(this.#connection, sql)
-    return rowsOf(await (await this.#prepared(sql, 'own')).run())
+  query(sql: string): Promise<Record<string, Json>[]> {
+    return this.#queryTables(sql, 'own')
   }
 
   /** The same for a statement that adds rows to other tables; rows are those of its RETURNING. */
-  async insert(sql: string): Promise<Record<string, Json>[]> {
+  insert(sql: string): Promise<Record<string, Json>[]> {
+    return this.#queryTables(sql, 'shared')
+  }
+
+  async #queryTables(sql: string, tables: 'own' | 'shared'): Promise<Record<string, Json>[]> {
     if (!this.#isSmall) return queryRows(this.#connection, sql)
-    return rowsOf(await (await this.#prepared(sql, 'shared')).run())
+    return rowsOf(await (await this.#prepared(sql, tables)).run())
   }
 
   /** Whether there are so few records that `insertBound` costs less than to write them. */

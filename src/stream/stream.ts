@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import type { DuckDBInstance } from '@duckdb/node-api'
 import type { Clock } from '../core/clock.ts'
-import { inOneText, type DuckDBConnection } from '../core/duckdb.ts'
+import type { DuckDBConnection } from '../core/duckdb.ts'
 import { QuestlogError } from '../core/errors.ts'
 import { Exclusive } from '../core/exclusive.ts'
 import type { Files } from '../core/files.ts'
@@ -574,9 +574,8 @@ export class Stream {
     await this.#writer.runRows(async (connection) => {
       const release = topic.tables[0]?.fresh.shared.release()
       if (release === undefined) return
-      const released = await inOneText(connection, release)
+      const released = await this.#writer.changeInOneText(connection, release)
       released()
-      this.#writer.catalog.changed()
     })
   }
 

@@ -103,6 +103,8 @@ export function buildVerdict(tables: readonly TableRules[]): Verdict {
     return cases.length === 0 ? '0' : `CASE parsed.f0."event_type" ${cases.join(' ')} ELSE 0 END`
   }
   const each = Array.from({ length: words }, (_, word) => word)
+  const misfit = each.map((word) => `(m${word} & x${word})`)
+  const taken = each.map((word) => `(m${word} & ~(x${word} | d${word}))`)
   return {
     words,
     levels: [
@@ -111,17 +113,12 @@ export function buildVerdict(tables: readonly TableRules[]): Verdict {
         `${anyOf(byMisfit, word)} AS x${word}`,
         `${anyOf(byFilter, word)} AS d${word}`,
       ]),
-      each.flatMap((word) => [
-        `(m${word} & x${word}) AS a${word}`,
-        `(m${word} & ~(x${word} | d${word})) AS t${word}`,
-      ]),
+      each.flatMap((word) => [`${misfit[word]} AS a${word}`, `${taken[word]} AS t${word}`]),
     ],
     inner: [...names('x', words), ...names('d', words)],
     whole: (otherwise) => {
-      const takes = each.map((word) => `(m${word} & ~(x${word} | d${word}))`)
-      const misfits = each.map((word) => `(m${word} & x${word})`)
-      const isWhole = `(${takes.join(' | ')}) <> 0 AND (${misfits.join(' | ')}) = 0`
-      return takes.map((taken) => `CASE WHEN ${isWhole} THEN ${taken} ELSE ${otherwise} END`)
+      const isWhole = `(${taken.join(' | ')}) <> 0 AND (${misfit.join(' | ')}) = 0`
+      return taken.map((bits) => `CASE WHEN ${isWhole} THEN ${bits} ELSE ${otherwise} END`)
     },
   }
 }

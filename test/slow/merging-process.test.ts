@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { MergingProcess } from '../../src/app/merging-process.ts'
+import { ownerOf } from '../../src/app/stopped-tables.ts'
 import type { Clock } from '../../src/core/clock.ts'
 import { openDuckdb, queryRows } from '../../src/core/duckdb.ts'
 import { realFiles } from '../../src/core/files.ts'
@@ -144,15 +145,7 @@ test('a process that is killed in the middle of a merge costs no row and leaves 
 
 function maintain(table: LakeTable, clock: Clock): Maintenance {
   return new Maintenance({
-    stream: {
-      committables: [{ lake: table }],
-      async changeFiles(_table, change) {
-        await change()
-        return true
-      },
-      readersNow: () => () => true,
-      isInUse: () => false,
-    },
+    stream: ownerOf(table),
     files: realFiles,
     clock,
     logger: silentLogger,
