@@ -9,14 +9,16 @@ import { latenciesOf, spreadOf, type Latencies, type Spread } from './statistics
 
 export const eventsPerSecond = 5_000
 export const durationMs = 6_000
-/** Time for the first statements and the first commits, which are due after two seconds; not counted. */
-const warmUpMs = 3_500
+/** Time for the first statements and the first commits, which are due after two seconds; counted by themselves. */
+export const warmUpMs = 3_500
 const settlingMs = 3_000
 export const probesPerSecond = 60
 /** A slow answer must not keep the next probe from being sent, but a stuck server must. */
 export const probesAtOnceMax = 6
 
 interface Probe {
+  /** Whether it was sent in the time for warming up. */
+  readonly isEarly: boolean
   /** From the answer to the event until the answer of SQL that holds it. */
   readonly visibleMs: number
   /** How much of it the statement waited for the event. */
@@ -26,6 +28,8 @@ interface Probe {
 export interface FreshnessRun {
   readonly tables: number
   readonly probes: readonly Probe[]
+  /** Those of the time for warming up. */
+  readonly early: readonly Probe[]
   /** Probes that SQL did not find. */
   readonly missing: number
   readonly load: LoadResult
@@ -41,7 +45,7 @@ export interface FreshnessSummary {
   readonly commits: number
 }
 
-/** Sends events of these types, each with a table of its own and a route `GET /<type>`, and looks for some of them by SQL. */
+/** Sends events of these types, each with a table of its own and a route `GET /<type>`, and looks for some of them by SQL all the while. */
 export async function runFreshness(
   instance: BenchInstance,
   types: readonly string[],
@@ -55,7 +59,6 @@ export async function runFreshness(
     connections: 32,
     durationMs: warmUpMs + durationMs,
   })
-  await pause(warmUpMs)
   const [probes, result] = await allDone([probeFor(instance, types), load])
   const commits = (await countCommits(instance, types)) - commitsBefore
   await instance.level()
@@ -64,7 +67,8 @@ export async function runFreshness(
   const found = probes.filter((probe) => probe !== undefined)
   return {
     tables: types.length,
-    probes: found,
+    probes: found.filter(({ isEarly }) => !isEarly),
+    early: found.filter(({ isEarly }) => isEarly),
     missing: probes.length - found.length,
     load: result,
     commits,
@@ -83,9 +87,10 @@ export function summarizeFreshness(runs: readonly FreshnessRun[]): FreshnessSumm
 }
 
 /** A run for the file of results: its probes in figures. */
-export function withoutProbes({ probes, ...run }: FreshnessRun) {
+export function withoutProbes({ probes, early, ...run }: FreshnessRun) {
   return {
     ...run,
+    visibleEarly: latenciesOf(early.map(({ visibleMs }) => visibleMs)),
     visible: latenciesOf(probes.map(({ visibleMs }) => visibleMs)),
     waited: latenciesOf(probes.map(({ waitedMs }) => waitedMs)),
   }
@@ -100,12 +105,13 @@ async function probeFor(
   const startMs = performance.now()
   for (let number = 0; ; number++) {
     const dueMs = startMs + (number * 1000) / probesPerSecond
-    if (dueMs > startMs + durationMs) break
+    if (dueMs > startMs + warmUpMs + durationMs) break
     await pause(Math.max(0, dueMs - performance.now()))
     while (open.size >= probesAtOnceMax) await Promise.race(open)
     const type = types[number % types.length] ?? ''
+    const isEarly = dueMs < startMs + warmUpMs
     const probe: Promise<void> = probeOnce(instance, type).then((found) => {
-      probes.push(found)
+      probes.push(found && { ...found, isEarly })
       open.delete(probe)
     })
     open.add(probe)
@@ -115,7 +121,10 @@ async function probeFor(
 }
 
 /** One event, and the statement that looks for it; undefined when it is not there. */
-async function probeOnce(instance: BenchInstance, type: string): Promise<Probe | undefined> {
+async function probeOnce(
+  instance: BenchInstance,
+  type: string,
+): Promise<Omit<Probe, 'isEarly'> | undefined> {
   const offset = await sendEvent(instance.collectorPort, `/${type}?number=1`)
   const { rows, wallMs, waitedMs } = await runSql(
     instance.sqlPort,

@@ -6,12 +6,14 @@ import {
   probesPerSecond,
   runFreshness,
   summarizeFreshness,
+  warmUpMs,
   withoutProbes,
   type FreshnessRun,
 } from '../freshness-run.ts'
 import { BenchInstance } from '../instance.ts'
 import { atLeast, atMost, formatNumber, formatSpread, type Findings } from '../report.ts'
 import type { Rounds } from '../rounds.ts'
+import { latenciesOf } from '../statistics.ts'
 
 const tableCounts = [1, 10, 50]
 const limitsMs: Readonly<Record<number, number>> = { 1: 100, 10: 100, 50: 250 }
@@ -54,6 +56,14 @@ export async function measureFreshness(rounds: Rounds): Promise<Findings> {
           formatNumber(commits),
         ]),
       },
+      {
+        title: `The first ${warmUpMs / 1000} s of the load, with programs that have just started`,
+        columns: ['tables', 'probes', 'p50 ms', 'p99 ms', 'max ms'],
+        rows: runs.slice(0, subjects.length).map(({ tables, early }) => {
+          const { count, p50, p99, max } = latenciesOf(early.map(({ visibleMs }) => visibleMs))
+          return [String(tables), ...[count, p50, p99, max].map(formatNumber)]
+        }),
+      },
     ],
     bars: summaries.flatMap(({ tables, visible, rate, missing }) => [
       atMost(`answer to SQL with ${tables} tables, p99`, visible.p99, limitsMs[tables] ?? 0, ' ms'),
@@ -65,7 +75,7 @@ export async function measureFreshness(rounds: Rounds): Promise<Findings> {
       ),
     ]),
     notes: [
-      `load: a tenth of the events alone by GET, the others in bodies of 10 to 50, ${durationMs / 1000} s a run; each table takes one event type and commits every 2 s`,
+      `load: a tenth of the events alone by GET, the others in bodies of 10 to 50, ${durationMs / 1000} s a run, after ${warmUpMs / 1000} s with the same load and the same statements that are not counted; each table takes one event type and commits every 2 s`,
       `a probe is one more event by GET; as soon as it is answered, a statement asks for it by its offset over POST /sql. Measured is the time until the row is there; "waited" is how much of it the server waited for the event. ${probesPerSecond} probes a second, at most ${probesAtOnceMax} at once`,
       'three instances with 1, 10 and 50 tables take turns; while one is measured the others have nothing to do',
     ],
