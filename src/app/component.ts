@@ -21,6 +21,9 @@ const startDeathsMax = 5
 /** A process that answered `stop` has this long to exit. */
 const exitTimeoutMs = 2_000
 
+/** The answer says nothing that `ready` does not: it may come late. */
+const beginTimeoutMs = 600_000
+
 /** After the end of a process its last messages have this long to arrive. */
 const lastWordsMs = 200
 
@@ -116,6 +119,13 @@ export class Component {
         this.#problem ?? new QuestlogError('SHUTTING_DOWN', `${this.name} is stopping`),
       )
     return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }))
+  }
+
+  /** Lets a process that waits for its definition go on with this one, which its next start begins with too. `ready` tells how it went. */
+  begin(version: number): void {
+    this.definitionVersion = version
+    // One that refuses says `failed` and ends, like one that was started with a version; one that has ended is started with this one.
+    this.#requester?.request('activate', { version }, beginTimeoutMs).catch(() => {})
   }
 
   /** Asks the process; NOT_RUNNING when it is not there, ends meanwhile, or takes longer than `timeoutMs`. */

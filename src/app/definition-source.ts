@@ -6,6 +6,8 @@ export interface DefinitionSource {
   evaluate(): Promise<{ version: number; definition: Definition }>
   /** The number that was activated last; undefined before the first. */
   active(): Promise<number | undefined>
+  /** A stored one. */
+  read(version: number): Promise<Definition>
   setActive(version: number): Promise<void>
   /** What changed, a few words a line. */
   describeChange(before: Definition | undefined, after: Definition): readonly string[]

@@ -3,7 +3,7 @@ import type { Files } from '../core/files.ts'
 import type { Definition } from '../plan/definition.ts'
 import { describeChange } from '../plan/diff.ts'
 import { evaluateInChild } from '../plan/evaluate-in-child.ts'
-import { activeVersion, setActiveVersion, storeDefinition } from '../plan/store.ts'
+import { activeVersion, readDefinition, setActiveVersion, storeDefinition } from '../plan/store.ts'
 import type { DefinitionSource } from './definition-source.ts'
 
 /** The definition file `config`, kept in `<data>/definitions`. `print` takes what the file's code prints. */
@@ -21,6 +21,7 @@ export function planDefinitions(
       return { version: await store(files, data, definition), definition }
     },
     active: () => activeVersion(files, data),
+    read: (version) => readDefinition(files, data, version),
     setActive: (version) => setActiveVersion(files, data, version),
     describeChange,
   }

@@ -25,16 +25,20 @@ const lockWaitMs = 15_000
 
 type Role = { readonly port: number; readonly brokerPort: number | null } & (IngestRole | LakeRole)
 
-/** Starts the role's parts. Each role loads its own code only. */
-async function startRole(name: RoleName, options: RoleOptions): Promise<Role> {
+/** What starts a role's parts. Each role loads its own code only. */
+async function loadRole(name: RoleName): Promise<(options: RoleOptions) => Promise<Role>> {
   if (name === 'ingest') {
     const { startIngest } = await import('./ingest-role.ts')
-    const role = await startIngest(options)
-    return Object.assign(role, { port: role.collectorPort })
+    return async (options) => {
+      const role = await startIngest(options)
+      return Object.assign(role, { port: role.collectorPort })
+    }
   }
   const { startLake } = await import('./lake-role.ts')
-  const role = await startLake(options)
-  return Object.assign(role, { port: role.sqlPort, brokerPort: null })
+  return async (options) => {
+    const role = await startLake(options)
+    return Object.assign(role, { port: role.sqlPort, brokerPort: null })
+  }
 }
 
 /** The life of a role's process: takes its lock, starts, answers the supervisor, stops. Ends the process. */
@@ -59,6 +63,8 @@ class RoleHost {
   readonly #given: RoleArguments
   readonly #logger: Logger
   readonly #locked: Promise<ProcessLock>
+  /** Loaded at once, also while it is not known yet which definition to start with. */
+  readonly #startRole: ReturnType<typeof loadRole>
   /** One at a time, in the order of asking: what the supervisor asked for last is what holds in the end. */
   readonly #activation = new Exclusive<null>(null)
   #role: Role | undefined
@@ -71,11 +77,12 @@ class RoleHost {
     this.#given = given
     this.#logger = logger
     this.#locked = waitForLock(lockPath(given))
+    this.#startRole = loadRole(given.role)
   }
 
   async run(): Promise<void> {
     try {
-      await this.#locked
+      await Promise.all([this.#locked, this.#startRole])
       const { definitionVersion } = this.#given
       if (definitionVersion !== null) await this.#start(definitionVersion)
     } catch (error) {
@@ -137,9 +144,10 @@ class RoleHost {
 
   async #startOnce(version: number): Promise<Role> {
     await this.#locked
-    const { role, data, host, port, broker, accessLog, repair } = this.#given
+    const { data, host, port, broker, accessLog, repair } = this.#given
     const definition = await readDefinition(realFiles, data, version)
-    const started = await startRole(role, {
+    const startRole = await this.#startRole
+    const started = await startRole({
       data,
       host,
       port,

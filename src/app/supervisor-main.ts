@@ -1,3 +1,4 @@
+import { restoreCertificates } from './certificates.ts'
 import { runDetached } from './up.ts'
 import type { UpOptions } from './up.ts'
 
@@ -8,4 +9,5 @@ if (text === undefined) {
   process.exit(2)
 }
 delete process.env['QUESTLOG_UP']
+restoreCertificates(process.env)
 await runDetached(JSON.parse(text) as UpOptions) // written by `questlog up` of the same version

@@ -9,6 +9,7 @@ import type { Logger } from '../core/logger.ts'
 import { resolveSettings, type Settings } from '../core/settings.ts'
 import type { Topic } from '../log/record.ts'
 import type { Definition } from '../plan/definition.ts'
+import { withoutCertificates } from './certificates.ts'
 import { Component } from './component.ts'
 import { watchConfig, type ConfigWatch } from './config-watch.ts'
 import { startControl, type ControlServer } from './control-server.ts'
@@ -138,10 +139,11 @@ export class Supervisor {
   }
 
   async start(): Promise<void> {
-    const { data, roles, definitions, environment } = this.#options
+    const { data, definitions, environment } = this.#options
     requireData(data)
     await this.#options.files.makeFolder(join(data, 'run'))
     this.#lock = await this.#takeLock()
+    const early = await this.#startEarly()
     const { version, definition } = await definitions.evaluate()
     this.#settings = resolveSettings(definition.settings, environment)
     this.#control = await startControl({
@@ -160,12 +162,13 @@ export class Supervisor {
       },
     })
     const live = (await definitions.active()) === version
-    this.#components = roleNames
-      .filter((role) => roles.includes(role))
-      .map((role) => this.#createComponent(role, version, live))
+    const fits = early !== undefined && isSpawnedAlike(early, this.#settings)
+    if (!fits) {
+      await Promise.all(this.#components.map((component) => component.stop(0)))
+      this.#startComponents((role) => (this.#waits(role, live) ? null : version))
+    }
     this.#publish()
-    for (const component of this.#components) component.start()
-    await this.#startOn(version, live)
+    await this.#startOn(version, live, fits)
     this.#version = version
     this.#definition = definition
     this.#publish()
@@ -173,21 +176,52 @@ export class Supervisor {
     this.#options.logger.info('started', { data, definitionVersion: version, ...this.endpoints })
   }
 
+  /**
+   * Starts the processes while the definition file is still being evaluated: they load their code, and wait for the version. Answers with the settings
+   * that they were started with: those of the definition that was live last, undefined when there is none, and then nothing is started.
+   */
+  async #startEarly(): Promise<Settings | undefined> {
+    const { definitions, environment, logger } = this.#options
+    try {
+      const version = await definitions.active()
+      if (version === undefined) return undefined
+      this.#settings = resolveSettings((await definitions.read(version)).settings, environment)
+    } catch (error) {
+      logger.warn('the live definition can not be read', { error })
+      return undefined
+    }
+    this.#startComponents(() => null)
+    return this.#settings
+  }
+
+  #startComponents(versionOf: (role: RoleName) => number | null): void {
+    this.#components = roleNames
+      .filter((role) => this.#options.roles.includes(role))
+      .map((role) => this.#createComponent(role, versionOf(role)))
+    for (const component of this.#components) component.start()
+  }
+
   /** Lake first: a route goes live when its table is there. */
-  async #startOn(version: number, live: boolean): Promise<void> {
+  #waits(role: RoleName, live: boolean): boolean {
+    return role === 'ingest' && !live && this.#options.roles.length > 1
+  }
+
+  /** `early`: the processes know no version yet. */
+  async #startOn(version: number, live: boolean, early: boolean): Promise<void> {
     const first = Promise.race(this.#components.map((component) => failed(component)))
-    const alone = this.#components.length === 1
     for (const component of this.#components) {
       component.definitionVersion = version
-      const waits = component.name === 'ingest' && !live && !alone
+      if (early && !this.#waits(component.name, live)) component.begin(version)
+    }
+    for (const component of this.#components) {
+      const waits = this.#waits(component.name, live)
       await Promise.race([waits ? this.#activateOn(component, version) : component.ready(), first])
     }
     if (!live) await this.#options.definitions.setActive(version)
   }
 
-  #createComponent(role: RoleName, version: number, live: boolean): Component {
+  #createComponent(role: RoleName, definitionVersion: number | null): Component {
     const options = this.#options
-    const waits = role === 'ingest' && !live && options.roles.length > 1
     return new Component({
       arguments: {
         role,
@@ -196,7 +230,7 @@ export class Supervisor {
         port: role === 'ingest' ? options.collectorPort : options.sqlPort,
         broker:
           role === 'ingest' ? { port: options.brokerPort, advertised: options.advertised } : null,
-        definitionVersion: waits ? null : version,
+        definitionVersion,
         accessLog: options.accessLog && role === 'ingest',
         repair: options.repair,
       },
@@ -214,7 +248,7 @@ export class Supervisor {
       return fork(roleEntry, [], {
         stdio: ['ignore', given.accessLog ? 'inherit' : log, log, 'ipc'],
         env: {
-          ...environment,
+          ...withoutCertificates(environment),
           QUESTLOG_ROLE: JSON.stringify(given),
           // Statements of DuckDB hold a thread of the pool each; files need some too.
           ...(given.role === 'lake' && {
@@ -445,6 +479,14 @@ function summarize(changes: readonly string[]): string {
   const shown = changes.slice(0, changesShown).join('; ')
   const rest = changes.length - changesShown
   return rest > 0 ? `${shown}; and ${rest} more changes` : shown
+}
+
+/** Whether processes that were started with these settings need not be started anew: all else they read themselves. */
+function isSpawnedAlike(before: Settings, after: Settings): boolean {
+  return (
+    before.queryConcurrencyMax === after.queryConcurrencyMax &&
+    before.restartDelayMs === after.restartDelayMs
+  )
 }
 
 /** Never resolves; rejects when the component can't start. */

@@ -14,6 +14,7 @@ import {
   type LineWriter,
 } from '../core/host.ts'
 import { createLogger, type Logger } from '../core/logger.ts'
+import { withCertificatesLater } from './certificates.ts'
 import { fromPlainError, toPlainError } from './messages.ts'
 import { planDefinitions } from './plan-definitions.ts'
 import type { Address, PlainError, RoleName } from './roles.ts'
@@ -70,7 +71,7 @@ export async function startDetached(options: UpOptions): Promise<readonly string
     detached: true,
     cwd: options.cwd,
     stdio: ['ignore', log, log, 'ipc'],
-    env: { ...process.env, QUESTLOG_UP: JSON.stringify(options) },
+    env: { ...withCertificatesLater(process.env), QUESTLOG_UP: JSON.stringify(options) },
   })
   closeFile(log)
   const message = await new Promise<StartMessage>((resolve, reject) => {

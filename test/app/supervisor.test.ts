@@ -34,6 +34,19 @@ async function pidOf(
   return components.find((component) => component.name === name)?.pid ?? 0
 }
 
+/** What the processes noted after the first `before` lines, without their pids. */
+function lives(system: FakeSystem, before: number): string[] {
+  return system
+    .notes()
+    .slice(before)
+    .map((line) => line.replace(/, pid.*/, ''))
+}
+
+/** How many of them wait for a definition. */
+function waiting(system: FakeSystem, before: number): number {
+  return lives(system, before).filter((line) => line.endsWith('waits')).length
+}
+
 describe('start', () => {
   test('lake has the definition before ingest serves it', async () => {
     const system = makeSystem()
@@ -46,6 +59,71 @@ describe('start', () => {
     expect(system.definitions.activated).toEqual([1])
     expect(supervisor.endpoints.collector).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/)
     expect(supervisor.endpoints.broker).toBe('127.0.0.1:19092')
+  })
+
+  test('processes load their code while the definition file is evaluated, and begin with what it says', async () => {
+    const system = makeSystem({ notesStart: true })
+    await (await system.start()).stop()
+    const before = system.notes().length
+    const { evaluate } = system.definitions
+    system.definitions.evaluate = async () => {
+      await until('both to wait', () => waiting(system, before) === 2)
+      return evaluate()
+    }
+    await (await system.start()).stop()
+    const again = lives(system, before)
+    expect(again.filter((line) => line.includes('activated')).toSorted()).toEqual([
+      'ingest activated 1',
+      'lake activated 1',
+    ])
+    system.definitions.next = definitionOf('sword', 'shield')
+    const middle = system.notes().length
+    system.definitions.evaluate = async () => {
+      await until('both to wait', () => waiting(system, middle) === 2)
+      return evaluate()
+    }
+    await system.start()
+    expect(lives(system, middle).filter((line) => !line.endsWith('waits'))).toEqual([
+      'lake activated 2',
+      'lake ready with 2',
+      'ingest activated 2',
+      'ingest ready with 2',
+    ])
+    expect(system.definitions.activated).toEqual([1, 2])
+  })
+
+  test('processes that were started with other limits than the definition file says are started anew', async () => {
+    const system = makeSystem({ notesStart: true })
+    await (await system.start()).stop()
+    const before = system.notes().length
+    const definition = definitionOf('sword')
+    const settings = { ...definition.settings, queryConcurrencyMax: 3 }
+    system.definitions.next = { ...definition, settings }
+    const supervisor = await system.start()
+    expect(lives(system, before).filter((line) => line.startsWith('lake ready'))).toEqual([
+      'lake ready with 2',
+    ])
+    expect(lives(system, before)).not.toContain('lake activated 2')
+    const { components } = await supervisor.status()
+    expect(components.map(({ restarts }) => restarts)).toEqual([0, 0, 0])
+  })
+
+  test('a process that dies before it knows its definition is started again with it', async () => {
+    const system = makeSystem({ notesStart: true })
+    await (await system.start()).stop()
+    const before = system.notes().length
+    const { evaluate } = system.definitions
+    system.definitions.evaluate = async () => {
+      await until('both to wait', () => waiting(system, before) === 2)
+      const [, pid] = /lake waits, pid (\d+)/.exec(system.notes().join('\n')) ?? []
+      process.kill(Number(pid), 'SIGKILL')
+      return evaluate()
+    }
+    const supervisor = await system.start()
+    expect(lives(system, before)).toContain('lake ready with 1')
+    expect((await supervisor.status()).components.map(({ state }) => state)).toEqual(
+      Array(3).fill('running'),
+    )
   })
 
   test('a second one on the same data is refused and named', async () => {
