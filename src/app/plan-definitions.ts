@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import { systemErrorCode } from '../core/errors.ts'
 import type { Files } from '../core/files.ts'
 import type { Definition } from '../plan/definition.ts'
@@ -16,6 +17,7 @@ export function planDefinitions(
   return {
     async evaluate() {
       const definition = await evaluateInChild(config, {
+        cacheFolder: join(data, 'run', 'definition-code'),
         onWarning: (line) => print(`the definition file prints: ${line}`),
       })
       return { version: await store(files, data, definition), definition }

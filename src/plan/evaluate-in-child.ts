@@ -8,6 +8,8 @@ import type { Definition } from './definition.ts'
 export interface EvaluateOptions {
   /** The child is killed after this time. Default 10,000. */
   readonly timeoutMs?: number
+  /** Where the JavaScript of TypeScript files is kept for the next time; nowhere unless given. */
+  readonly cacheFolder?: string
   /** Called for each line that user code prints, at most 100 of them. */
   readonly onWarning?: (line: string) => void
 }
@@ -41,7 +43,7 @@ export async function evaluateInChild(
 ): Promise<Definition> {
   const timeoutMs = options.timeoutMs ?? defaultTimeoutMs
   const file = resolve(path)
-  const ended = await runChild(file, timeoutMs)
+  const ended = await runChild(file, timeoutMs, options.cacheFolder)
   const { answer } = ended
   for (const line of printedLines(ended.printed)) options.onWarning?.(line)
   if (answer?.definition !== undefined) return answer.definition
@@ -67,7 +69,7 @@ interface Ended {
   readonly how: string
 }
 
-function startChild(file: string): ChildProcess {
+function startChild(file: string, cacheFolder: string | undefined): ChildProcess {
   const execArgv = [`--max-old-space-size=${childHeapMiB}`]
   let entry = fileURLToPath(new URL('./evaluate-child.js', import.meta.url))
   if (import.meta.url.endsWith('.ts')) {
@@ -76,12 +78,17 @@ function startChild(file: string): ChildProcess {
     const jiti = pathToFileURL(createRequire(import.meta.url).resolve('jiti'))
     execArgv.push('--import', new URL('./jiti-register.mjs', jiti).href)
   }
-  return fork(entry, [file], { execArgv, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
+  const words = cacheFolder === undefined ? [file] : [file, cacheFolder]
+  return fork(entry, words, { execArgv, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
 }
 
-function runChild(file: string, timeoutMs: number): Promise<Ended> {
+function runChild(
+  file: string,
+  timeoutMs: number,
+  cacheFolder: string | undefined,
+): Promise<Ended> {
   return new Promise((settle, fail) => {
-    const child = startChild(file)
+    const child = startChild(file, cacheFolder)
     let answer: ChildAnswer | undefined
     let timedOut = false
     let printed = ''

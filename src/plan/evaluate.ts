@@ -2,7 +2,6 @@ import { createRequire } from 'node:module'
 import { dirname, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { createJiti } from 'jiti'
-import { parse as parseLossless } from 'lossless-json'
 import { QuestlogError, systemErrorCode } from '../core/errors.ts'
 import { realFiles, type Files } from '../core/files.ts'
 import { defineConfig, event, table } from './authoring.ts'
@@ -17,12 +16,17 @@ const questlogModule = { QuestlogError, defineConfig, event, table }
 /**
  * Evaluates questlog.config.ts (or .js, .mjs, .json) in this process and compiles it. Every call reads and runs the file anew.
  * Throws DEFINITION_INVALID with one line for each problem: `questlog.config.ts:12:5 events.purchase_sword.route: … — fix: …`.
+ * `cacheFolder` keeps the files' JavaScript for the next call: one whose text is the same is run without the compiler, which takes longer than all else.
  * User code may print, hang or end the process: a long-lived process uses `evaluateInChild`.
  */
-export async function loadConfigFile(path: string, files: Files = realFiles): Promise<Definition> {
+export async function loadConfigFile(
+  path: string,
+  files: Files = realFiles,
+  cacheFolder?: string,
+): Promise<Definition> {
   const file = resolve(path)
   const source = await readSource(file, files)
-  const config = await evaluate(file, source)
+  const config = await evaluate(file, source, cacheFolder)
   const { definition, problems } = compileDefinition(config)
   if (definition !== undefined) return definition
   throw invalidDefinition(file, formatProblems(file, source, problems))
@@ -39,11 +43,15 @@ async function readSource(file: string, files: Files): Promise<string> {
   }
 }
 
-async function evaluate(file: string, source: string): Promise<unknown> {
+async function evaluate(
+  file: string,
+  source: string,
+  cacheFolder: string | undefined,
+): Promise<unknown> {
   if (file.endsWith('.json')) return parseJson(file, source)
   let exported: unknown
   try {
-    const module: unknown = await createLoader(file).import(file)
+    const module: unknown = await createLoader(file, cacheFolder).import(file)
     exported = await defaultExport(module)
   } catch (error) {
     throw invalidDefinition(file, [describeFailure(file, source, error)], error)
@@ -59,11 +67,11 @@ async function evaluate(file: string, source: string): Promise<unknown> {
   return exported
 }
 
-function parseJson(file: string, source: string): unknown {
+async function parseJson(file: string, source: string): Promise<unknown> {
   try {
     return JSON.parse(source)
   } catch (error) {
-    const { message, place } = placeOfJsonError(source, error)
+    const { message, place } = await placeOfJsonError(source, error)
     throw invalidDefinition(
       file,
       [problemLine(shownPath(file, place), message, 'correct the JSON')],
@@ -73,10 +81,11 @@ function parseJson(file: string, source: string): unknown {
 }
 
 /** Node's own parser does not always say where: another one does. */
-function placeOfJsonError(
+async function placeOfJsonError(
   source: string,
   error: unknown,
-): { message: string; place?: SourcePlace } {
+): Promise<{ message: string; place?: SourcePlace }> {
+  const { parse: parseLossless } = await import('lossless-json')
   let message = messageOf(error)
   try {
     parseLossless(source)
@@ -106,9 +115,12 @@ async function defaultExport(module: unknown): Promise<unknown> {
  * Only the user's own files are transformed; packages are imported as they are, which is what makes it quick. `zod` is the user's own if the
  * folder has one, else ours.
  */
-function createLoader(file: string): ReturnType<typeof createJiti> {
+function createLoader(
+  file: string,
+  cacheFolder: string | undefined,
+): ReturnType<typeof createJiti> {
   return createJiti(file, {
-    fsCache: false,
+    fsCache: cacheFolder ?? false,
     moduleCache: false,
     interopDefault: false,
     nativeModules: ['zod'],

@@ -1,9 +1,10 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import * as api from '../../src/index.ts'
 import { QuestlogError } from '../../src/core/errors.ts'
+import { realFiles } from '../../src/core/files.ts'
 import { loadConfigFile } from '../../src/plan/evaluate.ts'
 import { evaluateInChild } from '../../src/plan/evaluate-in-child.ts'
 
@@ -60,6 +61,24 @@ test('each call reads the file anew, and the files that it imports', async () =>
   expect((await loadConfigFile(path)).events[0]?.routes[0]?.reply).toBe('one')
   await shared('two')
   expect((await loadConfigFile(path)).events[0]?.routes[0]?.reply).toBe('two')
+})
+
+test('JavaScript that is kept is run for the same text alone, and an error has the same line by it', async () => {
+  const cacheFolder = join(folder, 'code')
+  const load = (file: string) => loadConfigFile(file, realFiles, cacheFolder)
+  const shared = (reply: string) => write(`export const reply: string = '${reply}'`, 'shared.ts')
+  const path = await write(
+    `${imports}import { reply } from './shared.ts'\nexport default { events: { a: event({ route: 'GET /', reply }) } }`,
+  )
+  for (const reply of ['one', 'one', 'two', 'one']) {
+    await shared(reply)
+    expect((await load(path)).events[0]?.routes[0]?.reply).toBe(reply)
+  }
+  expect(await readdir(cacheFolder)).toHaveLength(2)
+  const throwing = await write(`interface Unused { a: string }\n\nthrow new Error('no')`, 'bad.ts')
+  const failures = await Promise.all([0, 1].map(() => load(throwing).catch(String)))
+  expect(failures[0]).toContain('bad.ts:3')
+  expect(failures[1]).toBe(failures[0])
 })
 
 test('JSON, JavaScript and a promise are definitions too', async () => {
