@@ -57,7 +57,7 @@ function packagesOf(path) {
 function isBuilt() {
   const builtAt = timeOf(stamp)
   if (builtAt === undefined) return false
-  const inputs = ['package-lock.json', 'tsconfig.json', 'tsconfig.build.json']
+  const inputs = ['package-lock.json', 'tsconfig.json', 'tsconfig.build.json', 'bin/bundle.mjs']
   return (
     newest(join(root, 'src')) < builtAt &&
     inputs.every((name) => (timeOf(join(root, name)) ?? 0) < builtAt)
@@ -88,6 +88,7 @@ async function build() {
   const startedAt = new Date()
   rmSync(stamp, { force: true })
   await run(process.execPath, [typescript(), '-p', join(root, 'tsconfig.build.json')])
+  await run(process.execPath, [join(root, 'bin', 'bundle.mjs')])
   closeSync(openSync(stamp, 'w'))
   // What is saved while the compiler runs is newer than the stamp.
   utimesSync(stamp, startedAt, startedAt)

@@ -1,8 +1,8 @@
 import { fork, type ChildProcess } from 'node:child_process'
 import { constants, setPriority } from 'node:os'
-import { fileURLToPath } from 'node:url'
 import type { DuckdbOptions, Query } from '../core/duckdb.ts'
 import { QuestlogError } from '../core/errors.ts'
+import { programPath } from '../core/program.ts'
 import type { Background } from '../stream/maintenance.ts'
 import { fromPlainError } from './messages.ts'
 import type { PlainError } from './roles.ts'
@@ -74,16 +74,12 @@ export class MergingProcess implements Background {
 
   #start(): ChildProcess {
     const { duckdb, program, execArgv } = this.#options
-    const child = fork(
-      program ?? fileURLToPath(new URL('./merging-main.js', import.meta.url)),
-      [],
-      {
-        // What it says at its end belongs to the log of this process.
-        stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-        env: { ...process.env, QUESTLOG_MERGING: JSON.stringify(duckdb), UV_THREADPOOL_SIZE: '1' },
-        ...(execArgv && { execArgv: [...execArgv] }),
-      },
-    )
+    const child = fork(program ?? programPath('merging-main', import.meta.url), [], {
+      // What it says at its end belongs to the log of this process.
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      env: { ...process.env, QUESTLOG_MERGING: JSON.stringify(duckdb), UV_THREADPOOL_SIZE: '1' },
+      ...(execArgv && { execArgv: [...execArgv] }),
+    })
     child.once('exit', () => this.#forget(child))
     child.once('error', () => this.#forget(child))
     try {

@@ -7,4 +7,4 @@ if (text === undefined) {
   process.stderr.write('this program is started by `questlog up`\n')
   process.exit(2)
 }
-await runRole(JSON.parse(text) as RoleArguments) // written by the supervisor of the same version
+void runRole(JSON.parse(text) as RoleArguments) // written by the supervisor of the same version

@@ -1,6 +1,6 @@
 import { restoreCertificates } from './certificates.ts'
 import { runDetached } from './up.ts'
-import type { UpOptions } from './up.ts'
+import type { UpOptions } from './up-options.ts'
 
 // The program of `questlog up -d`: the command starts it with its options in the environment and waits for one message.
 const text = process.env['QUESTLOG_UP']
@@ -10,4 +10,4 @@ if (text === undefined) {
 }
 delete process.env['QUESTLOG_UP']
 restoreCertificates(process.env)
-await runDetached(JSON.parse(text) as UpOptions) // written by `questlog up` of the same version
+void runDetached(JSON.parse(text) as UpOptions) // written by `questlog up` of the same version

@@ -65,8 +65,8 @@ export interface SupervisorOptions {
   readonly roles: readonly RoleName[]
   readonly repair: boolean
   readonly accessLog: boolean
-  /** The program of a child process: `role-main.js`. */
-  readonly roleEntry: string
+  /** The program of a child process. */
+  readonly roleEntry: (role: RoleName) => string
   /** The folder that paths on the screen are relative to. */
   readonly cwd: string
   readonly definitions: DefinitionSource
@@ -245,7 +245,7 @@ export class Supervisor {
     const { data, roleEntry, environment } = this.#options
     const log = openLogFile(join(data, 'run', `${given.role}.log`), componentLogBytesMax)
     try {
-      return fork(roleEntry, [], {
+      return fork(roleEntry(given.role), [], {
         stdio: ['ignore', given.accessLog ? 'inherit' : log, log, 'ipc'],
         env: {
           ...withoutCertificates(environment),

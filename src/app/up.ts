@@ -1,48 +1,20 @@
-import { fork } from 'node:child_process'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { realClock } from '../core/clock.ts'
-import { QuestlogError } from '../core/errors.ts'
 import { realFiles } from '../core/files.ts'
-import {
-  closeFile,
-  createLineWriter,
-  exists,
-  openLogFile,
-  readTextIfThere,
-  requireWritableFolder,
-  type LineWriter,
-} from '../core/host.ts'
+import { createLineWriter, exists, openLogFile, type LineWriter } from '../core/host.ts'
 import { createLogger, type Logger } from '../core/logger.ts'
-import { withCertificatesLater } from './certificates.ts'
-import { fromPlainError, toPlainError } from './messages.ts'
+import { programPath } from '../core/program.ts'
+import { toPlainError } from './messages.ts'
 import { planDefinitions } from './plan-definitions.ts'
-import type { Address, PlainError, RoleName } from './roles.ts'
 import { startScreen } from './screen.ts'
 import { startSupervisor, type Supervisor } from './supervisor.ts'
-
-const logBytesMax = 8 * 1024 * 1024
-
-/** What `questlog up` was asked for. Plain data: it crosses to the detached process as JSON. */
-export interface UpOptions {
-  /** Absolute paths. */
-  readonly data: string
-  readonly config: string
-  readonly cwd: string
-  readonly host: string
-  readonly insecure: boolean
-  readonly collectorPort: number
-  readonly brokerPort: number
-  readonly sqlPort: number
-  /** What Kafka clients are told to connect to; null = the address that they have reached. */
-  readonly advertised: Address | null
-  readonly roles: readonly RoleName[]
-  readonly repair: boolean
-  readonly version: string
-}
-
-/** A detached `up` tells how its start ended with one message. */
-type StartMessage = { readonly started: readonly string[] } | { readonly failed: PlainError }
+import {
+  checkOptions,
+  logBytesMax,
+  runLogPath,
+  type StartMessage,
+  type UpOptions,
+} from './up-options.ts'
 
 /** Runs until Ctrl-C, SIGTERM or `questlog down`. Resolves to the exit code. */
 export async function runForeground(options: UpOptions): Promise<number> {
@@ -61,39 +33,6 @@ export async function runForeground(options: UpOptions): Promise<number> {
   await supervisor.done
   await Promise.all([writer.flush(), log.flush()])
   return onSignal.exitCode
-}
-
-/** Starts a detached supervisor, waits until it is ready, and answers with its start screen. */
-export async function startDetached(options: UpOptions): Promise<readonly string[]> {
-  checkOptions(options)
-  const log = openRunLog(options.data)
-  const child = fork(fileURLToPath(new URL('./supervisor-main.js', import.meta.url)), [], {
-    detached: true,
-    cwd: options.cwd,
-    stdio: ['ignore', log, log, 'ipc'],
-    env: { ...withCertificatesLater(process.env), QUESTLOG_UP: JSON.stringify(options) },
-  })
-  closeFile(log)
-  const message = await new Promise<StartMessage>((resolve, reject) => {
-    child.once('message', (first) => resolve(first as StartMessage)) // runDetached sends nothing else
-    child.once('error', reject)
-    child.once('exit', (code, signal) =>
-      reject(
-        new QuestlogError(
-          'INTERNAL',
-          `the supervisor ended while it was starting (${signal ?? code})`,
-          {},
-          {
-            hint: `see ${runLogPath(options.data)}`,
-          },
-        ),
-      ),
-    )
-  })
-  if (child.connected) child.disconnect()
-  child.unref()
-  if ('failed' in message) throw fromPlainError(message.failed)
-  return message.started
 }
 
 /** The life of the detached supervisor. */
@@ -128,7 +67,7 @@ function start(
     ...options,
     accessLog: view.accessLog,
     screen: view.screen,
-    roleEntry: fileURLToPath(new URL('./role-main.js', import.meta.url)),
+    roleEntry: (role) => programPath('role-main', import.meta.url, role),
     definitions: planDefinitions(realFiles, data, config, view.screen),
     clock: realClock,
     files: realFiles,
@@ -182,44 +121,4 @@ function stopOnSignals(
   }
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal)
   return result
-}
-
-function checkOptions({ host, insecure, data, config }: UpOptions): void {
-  if (!isLoopback(host) && !insecure)
-    throw new QuestlogError(
-      'HOST_REFUSED',
-      `${host} can be reached from other machines, and nothing on these ports asks for a password`,
-      { host },
-    )
-  if (readTextIfThere(config) === undefined)
-    throw new QuestlogError(
-      'DEFINITION_INVALID',
-      `there is no definition file ${config}`,
-      { file: config },
-      { hint: 'write one with `questlog init`, or name yours with --config FILE' },
-    )
-  try {
-    requireWritableFolder(data)
-  } catch (error) {
-    throw new QuestlogError(
-      'DATA_UNUSABLE',
-      `the data folder ${data} can't be written: ${error instanceof Error ? error.message : String(error)}`,
-      { data },
-      { cause: error },
-    )
-  }
-}
-
-/** 127.0.0.0/8, ::1 and localhost. */
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127(?:\.\d{1,3}){3}$/.test(host)
-}
-
-function runLogPath(data: string): string {
-  return join(data, 'run', 'supervisor.log')
-}
-
-function openRunLog(data: string): number {
-  requireWritableFolder(join(data, 'run'))
-  return openLogFile(runLogPath(data), logBytesMax)
 }

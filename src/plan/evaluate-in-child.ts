@@ -1,8 +1,9 @@
 import { fork, type ChildProcess } from 'node:child_process'
 import { createRequire } from 'node:module'
 import { resolve } from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
+import { pathToFileURL } from 'node:url'
 import { QuestlogError, type ErrorCode, type ErrorFacts } from '../core/errors.ts'
+import { programPath } from '../core/program.ts'
 import type { Definition } from './definition.ts'
 
 export interface EvaluateOptions {
@@ -71,7 +72,7 @@ interface Ended {
 
 function startChild(file: string, cacheFolder: string | undefined): ChildProcess {
   const execArgv = [`--max-old-space-size=${childHeapMiB}`]
-  let entry = fileURLToPath(new URL('./evaluate-child.js', import.meta.url))
+  let entry = programPath('evaluate-child', import.meta.url)
   if (import.meta.url.endsWith('.ts')) {
     // Run from its TypeScript source, a program needs a loader for it.
     entry = entry.replace(/\.js$/, '.ts')

@@ -69,9 +69,12 @@ export const upCommand = defineCommand({
       repair: args.repair === true,
       version: readVersion(),
     }
-    const { runForeground, startDetached } = await import('../../app/up.ts')
     try {
-      if (args.detach !== true) return await runForeground(options)
+      if (args.detach !== true) {
+        const { runForeground } = await import('../../app/up.ts')
+        return await runForeground(options)
+      }
+      const { startDetached } = await import('../../app/up-detached.ts')
       printLines(await startDetached(options))
       return exitCodes.ok
     } catch (error) {
