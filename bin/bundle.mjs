@@ -9,21 +9,15 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const dist = join(root, 'dist')
 const folder = join(dist, 'bundle')
 
-/** Name of the bundle, its program, and modules that this process never loads. */
+/** Name of the bundle, its program, and modules that it never loads, or only for what is rare. */
 const programs = [
-  ['supervisor-main', 'app/supervisor-main.js'],
+  ['supervisor-main', 'app/supervisor-main.js', /\/log\/(?:reader|record)\.js$/],
   ['ingest', 'app/role-main.js', /\/lake-role\.js$/],
   ['lake', 'app/role-main.js', /\/ingest-role\.js$/],
   ['merging-main', 'app/merging-main.js'],
-  ['evaluate-child', 'plan/evaluate-child.js'],
+  ['evaluate-child', 'plan/evaluate-child.js', 'lossless-json'],
 ]
-const packages = [
-  '@duckdb/node-bindings',
-  '@node-rs/crc32',
-  'fs-native-extensions',
-  'jiti',
-  'lossless-json',
-]
+const packages = ['@duckdb/node-bindings', '@node-rs/crc32', 'fs-native-extensions', 'jiti']
 
 rmSync(folder, { recursive: true, force: true })
 const bundled = new Set()
@@ -33,15 +27,23 @@ for (const [name, program, ...others] of programs) {
     platform: 'node',
     external: [...packages, ...others],
   })
-  const { output } = await bundle.write({
-    file: join(folder, `${name}.cjs`),
-    format: 'cjs',
-    codeSplitting: false,
-  })
+  const file = join(folder, `${name}.cjs`)
+  const { output } = await bundle.write({ file, format: 'cjs', codeSplitting: false })
   await bundle.close()
-  for (const { modules } of output) for (const path of Object.keys(modules ?? {})) bundled.add(path)
+  const [{ code, modules }] = output
+  writeFileSync(file, inAscii(code))
+  for (const path of Object.keys(modules)) bundled.add(path)
 }
 writeFileSync(join(folder, 'LICENSES.txt'), licences(bundled))
+
+/** One character outside of Latin-1 makes V8 hold all of a source with two bytes a character. */
+function inAscii(code) {
+  if (code.includes('String.raw')) throw new Error('String.raw can not hold escapes')
+  return code.replaceAll(
+    /[^\0-\x7f]/g,
+    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
+}
 
 /** The notices of the packages whose code is in the bundles. */
 function licences(paths) {

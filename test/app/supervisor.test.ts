@@ -65,7 +65,7 @@ describe('start', () => {
     const system = makeSystem({ notesStart: true })
     await (await system.start()).stop()
     const before = system.notes().length
-    const { evaluate } = system.definitions
+    const evaluate = system.definitions.evaluate.bind(system.definitions)
     system.definitions.evaluate = async () => {
       await until('both to wait', () => waiting(system, before) === 2)
       return evaluate()
@@ -112,7 +112,7 @@ describe('start', () => {
     const system = makeSystem({ notesStart: true })
     await (await system.start()).stop()
     const before = system.notes().length
-    const { evaluate } = system.definitions
+    const evaluate = system.definitions.evaluate.bind(system.definitions)
     system.definitions.evaluate = async () => {
       await until('both to wait', () => waiting(system, before) === 2)
       const [, pid] = /lake waits, pid (\d+)/.exec(system.notes().join('\n')) ?? []
