@@ -35,6 +35,7 @@ const dataFiles: readonly (readonly [RegExp, string, string])[] = [
   [/^lake\/\w+\/\w+\/data\/_timestamp_day=[\d-]+\/[\w-]+\.parquet$/, 'lake-format.md', '.parquet'],
   [/^definitions\/(?:\d+\.json|active)$/, 'definition-format.md', 'definitions/active'],
   [/^run\/(?:supervisor|ingest|lake)\.log(?:\.1)?$/, 'run-folder.md', 'ingest.log'],
+  [/^run\/definition-code\/[\w.-]+\.[cm]js$/, 'run-folder.md', 'definition-code/'],
 ]
 
 /** What a person is promised who clones the repository into an empty folder: each step goes on where the one before ended. */
