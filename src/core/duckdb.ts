@@ -28,6 +28,8 @@ export async function openDuckdb(options: DuckdbOptions): Promise<DuckDBInstance
     temp_directory: options.temporaryFolder,
     autoinstall_known_extensions: 'false',
     autoload_known_extensions: 'false',
+    // The system keeps what was read of local files. DuckDB would keep it once more, of files that are gone too.
+    enable_external_file_cache: 'false',
   })
   const connection = await instance.connect()
   await connection.run("SET GLOBAL TimeZone = 'UTC'")
