@@ -9,19 +9,20 @@ export interface Narrowing {
   readonly ranges: readonly ColumnRange[]
 }
 
-/** A column, its name in lower case, whose values are wanted from `min` to `max`. */
+/** A column, its name in lower case, whose values are wanted from `min` to `max`: whole numbers, or moments and days as microseconds since 1970 UTC. */
 export interface ColumnRange {
   readonly column: string
   readonly min: number
   readonly max: number
+  readonly microseconds?: true
 }
 
-/** Smallest and largest value by field id, of the columns that hold whole numbers. What is said of other columns means nothing. */
+/** Smallest and largest value by field id, of the columns that hold whole numbers, moments (in microseconds) or days. What is said of other columns means nothing. */
 export type ValueRanges = ReadonlyMap<number, readonly [number, number]>
 
 type Bounds = Iterable<{ readonly key: number; readonly value: Uint8Array }>
 
-/** Ranges of a data file from its bounds, in the single-value form of the Iceberg spec (Appendix D: int in 4 bytes, long in 8, little-endian). */
+/** Ranges of a data file from its bounds, in the single-value form of the Iceberg spec (Appendix D: int and date in 4 bytes, long and timestamp in 8, little-endian). */
 export function valueRanges(lower: Bounds, upper: Bounds): ValueRanges {
   const uppers = new Map([...upper].map(({ key, value }) => [key, wholeNumber(value)]))
   const ranges = new Map<number, readonly [number, number]>()
@@ -49,7 +50,8 @@ export function filesInRanges(
 ): readonly LiveFile[] {
   const known = ranges.flatMap((range) => {
     const field = schema.fields.find(({ name }) => name.toLowerCase() === range.column)
-    return field?.type === 'int' || field?.type === 'long' ? [{ ...range, id: field.id }] : []
+    const limits = field === undefined ? undefined : limitsOf(field.type, range)
+    return field === undefined || limits === undefined ? [] : [{ ...limits, id: field.id }]
   })
   return files.filter((file) =>
     known.every(({ id, min, max }) => {
@@ -57,4 +59,18 @@ export function filesInRanges(
       return has === undefined || (has[0] <= max && has[1] >= min)
     }),
   )
+}
+
+const microsecondsPerDay = 86_400_000_000
+
+/** The range in the unit of a column's bounds; undefined when it says nothing about a column of this type. */
+function limitsOf(
+  type: TableSchema['fields'][number]['type'],
+  { min, max, microseconds }: ColumnRange,
+): { readonly min: number; readonly max: number } | undefined {
+  if (microseconds === undefined)
+    return type === 'int' || type === 'long' ? { min, max } : undefined
+  if (type === 'timestamp' || type === 'timestamptz') return { min, max }
+  if (type !== 'date') return undefined
+  return { min: Math.floor(min / microsecondsPerDay), max: Math.floor(max / microsecondsPerDay) }
 }

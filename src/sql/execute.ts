@@ -2,6 +2,7 @@ import {
   ResultReturnType,
   type DuckDBDataChunk,
   type DuckDBMaterializedResult,
+  type DuckDBPreparedStatement,
   type DuckDBResult,
   type DuckDBType,
 } from '@duckdb/node-api'
@@ -14,7 +15,7 @@ import { countViewName } from '../plan/compile.ts'
 import { readAtOnce, type AtOnce } from './at-once.ts'
 import type { Views } from './catalog.ts'
 import { resultNames } from './naming.ts'
-import { readNarrowing } from './narrow.ts'
+import { readNarrowing, type NarrowedTable } from './narrow.ts'
 import { SqlError } from './sql-error.ts'
 import type { Plan } from './statements.ts'
 import { asNode, listField, nodeField, textField, type SyntaxNode } from './syntax-tree.ts'
@@ -73,9 +74,10 @@ export async function* execute(plan: Plan, execution: Execution): AsyncGenerator
       }
       const choose: Choose = (names) =>
         resultNames(plan.tree, names).map((name, index) => ({ name, index }))
-      const result = await readFew(plan, execution)
+      const table = readNarrowing(plan.tree, plan.source.sql, execution.clock.nowMs())
+      const result = await readFew(plan, execution, table)
       return yield* result === undefined
-        ? streamRows(plan.source.sql, execution, choose)
+        ? streamRows(plan.source.sql, execution, choose, partToStream(plan, execution, table))
         : handOn(result, choose)
     }
   }
@@ -168,10 +170,10 @@ const behindBegin = `${beginReading};\n`
 async function readFew(
   plan: Extract<Plan, { kind: 'select' }>,
   execution: Execution,
+  table: NarrowedTable | undefined,
 ): Promise<DuckDBMaterializedResult | undefined> {
   const atOnce = readAtOnce(plan)
   if (atOnce === undefined) return undefined
-  const table = readNarrowing(plan.tree, plan.source.sql)
   const scan = table && execution.narrowedScan(table.name.toLowerCase(), table.wanted)
   if (table === undefined || scan === undefined) return runAtOnce(atOnce, execution)
   try {
@@ -213,17 +215,28 @@ function columnsOf(result: DuckDBResult, choose: Choose): readonly SqlColumn[] {
   })
 }
 
+/** A statement that is to be streamed, with a part of its table in it: worth its text only when files may be left out. */
+function partToStream(
+  { source }: Extract<Plan, { kind: 'select' }>,
+  { narrowedScan }: Execution,
+  table: NarrowedTable | undefined,
+): string | undefined {
+  if (table === undefined || table.wanted.ranges.length === 0) return undefined
+  const scan = narrowedScan(table.name.toLowerCase(), table.wanted)
+  return scan && table.readFrom(scan, source.sql)
+}
+
+/** `part` is the statement with a part of its table in it. */
 async function* streamRows(
   sql: string,
   execution: Execution,
   choose: Choose,
+  part: string | undefined,
 ): AsyncGenerator<RowsEvent> {
   const { duckdb, clock, signal } = execution
   const guard = <T>(work: () => Promise<T>) => interruptible(duckdb, clock, signal, work)
-  await guard(() => duckdb.run(beginReading))
-  const prepared = await prepareOne(sql, execution)
+  const { prepared, result } = await openStream(sql, execution, part)
   try {
-    const result = await guard(() => prepared.stream())
     const columns = columnsOf(result, choose)
     yield { kind: 'columns', columns }
     for (;;) {
@@ -236,6 +249,33 @@ async function* streamRows(
     prepared.destroySync()
   }
   await duckdb.run('COMMIT')
+}
+
+interface OpenStream {
+  readonly prepared: DuckDBPreparedStatement
+  readonly result: DuckDBResult
+}
+
+/** Begins a transaction and the statement in it: with a part of its table, or if that fails as it was sent. Both have the same rows. */
+async function openStream(
+  sql: string,
+  execution: Execution,
+  part: string | undefined,
+): Promise<OpenStream> {
+  const { duckdb, clock, signal } = execution
+  const guard = <T>(work: () => Promise<T>) => interruptible(duckdb, clock, signal, work)
+  await guard(() => duckdb.run(beginReading))
+  let prepared: DuckDBPreparedStatement | undefined
+  try {
+    prepared = await prepareOne(part ?? sql, execution)
+    const begun = prepared
+    return { prepared, result: await guard(() => begun.stream()) }
+  } catch (error) {
+    prepared?.destroySync()
+    if (part === undefined || signal.aborted) throw error
+    await duckdb.run('ROLLBACK').catch(() => {}) // nothing is open when the text could not be parsed
+    return openStream(sql, execution, undefined)
+  }
 }
 
 /** The binding ends a stream that fails half-way like one that is complete; only the type of the result shows the difference. */

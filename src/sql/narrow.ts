@@ -1,6 +1,7 @@
 import type { ColumnRange, Narrowing } from '../lake/pruning.ts'
 import { quoteName } from '../plan/columns.ts'
 import { isPlainSelect } from './at-once.ts'
+import { momentOf } from './moments.ts'
 import {
   asNode,
   listField,
@@ -21,10 +22,14 @@ export interface NarrowedTable {
 }
 
 /**
- * What a SELECT of one table asks of it: the columns that it names, and the whole numbers that its WHERE compares them to. A view binds all its columns, and all files, which costs
+ * What a SELECT of one table asks of it: the columns that it names, and the whole numbers and moments that its WHERE compares them to. A view binds all its columns, and all files, which costs
  * several times what a look-up does. Undefined when it is another statement, or may ask for what it does not name.
  */
-export function readNarrowing(tree: SyntaxNode, sql: string): NarrowedTable | undefined {
+export function readNarrowing(
+  tree: SyntaxNode,
+  sql: string,
+  nowMs: number,
+): NarrowedTable | undefined {
   const from = nodeField(tree, 'from_table')
   const name = textField(from, 'table_name')
   const isPlain =
@@ -43,9 +48,11 @@ export function readNarrowing(tree: SyntaxNode, sql: string): NarrowedTable | un
   const columns = namedColumns(tree, new Set([lower(name), lower(alias)]))
   if (columns === undefined) return undefined
   const conditions = conjuncts(nodeField(tree, 'where_clause'))
-  const numberOf = (node: SyntaxNode | undefined) =>
-    node?.['class'] === 'CONSTANT' ? numberAt(sql, placeOf(node)) : undefined
-  const ranges = conditions.flatMap((condition) => rangeOf(condition, numberOf) ?? [])
+  const numberOf = (node: SyntaxNode) =>
+    node['class'] === 'CONSTANT' ? numberAt(sql, placeOf(node)) : undefined
+  const ranges = conditions.flatMap(
+    (condition) => rangeOf(condition, (node) => valueOf(node, numberOf, nowMs)) ?? [],
+  )
   const as = alias === '' ? ` AS ${quoteName(name)}` : ''
   return {
     name,
@@ -105,31 +112,50 @@ function conjuncts(condition: SyntaxNode | undefined): readonly SyntaxNode[] {
   return listField(condition, 'children').flatMap((child) => conjuncts(asNode(child)))
 }
 
+/** What a column is compared to, as far as it is known. */
+type Value = Pick<ColumnRange, 'min' | 'max' | 'microseconds'>
+
+function valueOf(
+  node: SyntaxNode | undefined,
+  numberOf: (node: SyntaxNode) => number | undefined,
+  nowMs: number,
+): Value | undefined {
+  if (node === undefined) return undefined
+  const number = numberOf(node)
+  if (number !== undefined) return { min: number, max: number }
+  const moment = momentOf(node, nowMs, numberOf)
+  return moment === undefined ? undefined : { ...moment, microseconds: true }
+}
+
 const unbounded = { min: Number.NEGATIVE_INFINITY, max: Number.POSITIVE_INFINITY }
 
 /** By the type of a comparison, the values that are wanted of what stands left of it. Limits belong to them: more is always right. */
-const bounds: Readonly<Record<string, (value: number) => { min: number; max: number }>> = {
-  COMPARE_EQUAL: (value) => ({ min: value, max: value }),
-  COMPARE_GREATERTHAN: (value) => ({ ...unbounded, min: value }),
-  COMPARE_GREATERTHANOREQUALTO: (value) => ({ ...unbounded, min: value }),
-  COMPARE_LESSTHAN: (value) => ({ ...unbounded, max: value }),
-  COMPARE_LESSTHANOREQUALTO: (value) => ({ ...unbounded, max: value }),
+const bounds: Readonly<Record<string, (value: Value) => Value>> = {
+  COMPARE_EQUAL: (value) => value,
+  COMPARE_GREATERTHAN: (value) => ({ ...value, max: unbounded.max }),
+  COMPARE_GREATERTHANOREQUALTO: (value) => ({ ...value, max: unbounded.max }),
+  COMPARE_LESSTHAN: (value) => ({ ...value, min: unbounded.min }),
+  COMPARE_LESSTHANOREQUALTO: (value) => ({ ...value, min: unbounded.min }),
 }
 
 /** Only of a column to the left, as it is usually written. */
 function rangeOf(
   condition: SyntaxNode,
-  numberOf: (node: SyntaxNode | undefined) => number | undefined,
+  valueOf: (node: SyntaxNode | undefined) => Value | undefined,
 ): ColumnRange | undefined {
   const isBetween = condition['type'] === 'COMPARE_BETWEEN'
   const column = columnOf(nodeField(condition, isBetween ? 'input' : 'left'))
   if (column === undefined) return undefined
   if (isBetween) {
-    const min = numberOf(nodeField(condition, 'lower')) ?? unbounded.min
-    const max = numberOf(nodeField(condition, 'upper')) ?? unbounded.max
-    return { column, min, max }
+    const lower = valueOf(nodeField(condition, 'lower'))
+    const upper = valueOf(nodeField(condition, 'upper'))
+    const known = lower ?? upper
+    if (known === undefined || known.microseconds !== (upper ?? known).microseconds)
+      return undefined
+    const min = lower?.min ?? unbounded.min
+    return { ...known, column, min, max: upper?.max ?? unbounded.max }
   }
-  const value = numberOf(nodeField(condition, 'right'))
+  const value = valueOf(nodeField(condition, 'right'))
   const range = bounds[textField(condition, 'type')]
   return value === undefined || range === undefined ? undefined : { column, ...range(value) }
 }

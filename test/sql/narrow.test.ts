@@ -1,4 +1,6 @@
+import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { queryRows } from '../../src/core/duckdb.ts'
 import type { Narrowing } from '../../src/lake/pruning.ts'
 import { readNarrowing } from '../../src/sql/narrow.ts'
 import { ask, openBench, planSelect, type Bench } from './support.ts'
@@ -11,7 +13,7 @@ afterAll(() => bench.close())
 
 async function read(sql: string) {
   const { tree, source } = await planSelect(bench, sql)
-  return readNarrowing(tree, source.sql)
+  return readNarrowing(tree, source.sql, Date.parse('2026-03-31T12:00:00Z'))
 }
 
 const [low, high] = [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY]
@@ -79,6 +81,90 @@ test.each([
   expect(await read(sql)).toBeUndefined()
 })
 
+const us = (time: string) => Date.parse(time) * 1000
+const days = (count: number) => count * 86_400_000_000
+
+test.each<[string, number, number]>([
+  [`>= timestamptz '2026-01-15 23:58:59.999'`, us('2026-01-15T23:58:59.999Z'), high],
+  [`= '2026-01-15T10:00:00.123456Z'`, ...twice(us('2026-01-15T10:00:00.123Z') + 456)],
+  [`< '2026-01-15 10:00+00'`, low, us('2026-01-15T10:00:00Z')],
+  [
+    `between date '2026-01-15' and '2026-01-16 12:00'::timestamp`,
+    us('2026-01-15T00:00:00Z'),
+    us('2026-01-16T12:00:00Z'),
+  ],
+  [`between now() and lower(color)::date`, us('2026-03-30T12:00:00Z'), high],
+  [`> now() - interval '3 hours'`, us('2026-03-30T09:00:00Z'), high],
+  [`> now() - interval 12 hour`, us('2026-03-30T00:00:00Z'), high],
+  [`<= now() - interval '1' day`, low, us('2026-03-31T12:00:00Z')],
+  [`> now() - interval '1 month'`, us('2026-03-30T12:00:00Z') - days(31), high],
+  [`< now() - interval '1 month'`, low, us('2026-04-01T12:00:00Z') - days(28)],
+])('of `_timestamp %s` the moments are known', async (condition, min, max) => {
+  const table = await read(`select 1 from swords where _timestamp ${condition}`)
+  expect(table?.wanted.ranges).toEqual([{ column: '_timestamp', min, max, microseconds: true }])
+})
+
+function twice(value: number): [number, number] {
+  return [value, value]
+}
+
+test.each([
+  `> '2026-01-15 10:00+02'`,
+  `> '2026-01-15 10'`,
+  `> '15.1.2026'`,
+  `> 'infinity'`,
+  `> '2026-01-15 10:00:00.1234567'`,
+  `> date '2026-01-15 10:00'`,
+  `> '2026-01-15'::timestamp_s`,
+  `> $$now()$$`,
+  `> now() + interval '3 hours'`,
+  `> now() - interval '3 hours 2 minutes'`,
+  `> now() - interval '-3 hours'`,
+  `> now() - interval (damage) hour`,
+  `> other.now() - interval '3 hours'`,
+  `> localtimestamp - interval '3 hours'`,
+  `between 3 and '2026-01-15'`,
+])('`_timestamp %s` may mean any moment', async (condition) => {
+  const table = await read(`select 1 from swords where _timestamp ${condition}`)
+  expect(table?.wanted.ranges).toEqual([])
+})
+
+test('moments are those that DuckDB reads', async () => {
+  const { writer } = bench
+  await writer.run("SET TimeZone = 'UTC'")
+  const part = (max: number) => fc.integer({ min: 0, max }).map((n) => String(n).padStart(2, '0'))
+  const text = fc
+    .tuple(
+      fc.integer({ min: 1, max: 9999 }).map((year) => String(year).padStart(4, '0')),
+      part(13),
+      part(32),
+      fc.constantFrom(' ', 'T'),
+      part(25),
+      part(60),
+      fc.option(
+        fc.tuple(part(60), fc.constantFrom('', '.', '.5', '.25', '.001', '.123456', '.000009')),
+      ),
+      fc.constantFrom('', 'Z', '+00', '+00:00', '+01'),
+    )
+    .map(([year, month, day, between, hour, minute, second, zone]) => {
+      const seconds = second === null ? '' : `:${second.join('')}`
+      return `${year}-${month}-${day}${between}${hour}:${minute}${seconds}${zone}`
+    })
+  await fc.assert(
+    fc.asyncProperty(text, async (time) => {
+      const range = (await read(`select 1 from swords where _timestamp > '${time}'`))?.wanted
+        .ranges[0]
+      const [row] = await queryRows(
+        writer,
+        `SELECT epoch_us(TRY_CAST('${time}' AS TIMESTAMPTZ)) AS aware, epoch_us(TRY_CAST('${time}' AS TIMESTAMP)) AS plain`,
+      )
+      if (range === undefined || row?.['aware'] === null) return
+      expect([range.min, range.min]).toEqual([Number(row?.['aware']), Number(row?.['plain'])])
+    }),
+    { numRuns: 100 },
+  )
+})
+
 /** What is asked of the table, and answered with a part of it. */
 function answerWith(scan: string): Narrowing[] {
   const asked: Narrowing[] = []
@@ -118,6 +204,21 @@ test('a part that is gone is no failure: the statement reads the whole table', a
   expect(asked).toHaveLength(1)
 })
 
+test('a statement that is streamed gets a part of its table when files may be left out', async () => {
+  const asked = answerWith(
+    'SELECT damage, _timestamp FROM _fresh.sword_purchases_1 WHERE damage = 4',
+  )
+  const group = (where: string) =>
+    ask(bench.engine, `select damage, count(*) from sword_purchases ${where} group by damage`)
+  const { rows } = await group(`where _timestamp >= timestamptz '2020-01-01'`)
+  expect(rows).toEqual([[4, 1]])
+  expect(asked.pop()?.ranges).toHaveLength(1)
+  expect((await group(`where damage + 1 < 6`)).rows).toHaveLength(5)
+  expect(asked).toEqual([])
+  answerWith('SELECT damage FROM _fresh.gone')
+  expect((await group(`where damage < 5`)).rows).toHaveLength(5)
+})
+
 test('a failure of the statement is told in its own words and places', async () => {
   const failure = async (sql: string) => {
     const error: unknown = await ask(bench.engine, sql).catch((reason: unknown) => reason)
@@ -127,6 +228,8 @@ test('a failure of the statement is told in its own words and places', async () 
   for (const sql of [
     'select damge from sword_purchases where damage = 7',
     `select cast(damage || 'x' as integer) from sword_purchases where damage = 7`,
+    `select cast(damage || 'x' as integer) from sword_purchases where damage = 7 order by 1`,
+    `select damge, count(*) from sword_purchases where damage = 7 group by 1`,
   ]) {
     const asked = answerWith('SELECT damage FROM _fresh.sword_purchases_1')
     const narrowed = await failure(sql)

@@ -22,7 +22,7 @@ const purchases = (count: number, number: (index: number) => number) =>
     ...(index % 7 === 0 ? {} : { number: number(index) }),
   }))
 
-const all = new Set(['number', 'name', '_offset', '_log_partition'])
+const all = new Set(['number', 'name', '_offset', '_log_partition', '_timestamp'])
 const unbounded = { min: Number.NEGATIVE_INFINITY, max: Number.POSITIVE_INFINITY }
 const offsets = (min: number, max: number) => ({
   columns: all,
@@ -50,6 +50,17 @@ test('a part of a table has the rows of its view, out of no more files than may 
   ])
   expect(stream.narrowedScan('shields', offsets(0, 9), 'default')).toBeUndefined()
   expect(stream.narrowedScan('purchases', offsets(0, 9), 'other')).toBeUndefined()
+
+  const moments = await world.query(
+    'SELECT epoch_us(min(_timestamp))::VARCHAR AS first, epoch_us(max(_timestamp))::VARCHAR AS last FROM "default".purchases WHERE _offset BETWEEN 10 AND 19',
+  )
+  const [min, max] = [Number(moments[0]?.['first']), Number(moments[0]?.['last'])]
+  const scan = stream.narrowedScan(
+    'purchases',
+    { columns: all, ranges: [{ column: '_timestamp', min, max, microseconds: true }] },
+    'default',
+  )
+  expect(scan?.match(/\.parquet/g)).toHaveLength(1)
 
   const bound = fc.option(fc.integer({ min: -5, max: 410 }), { nil: undefined })
   const ranges = fc.array(
