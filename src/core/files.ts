@@ -13,7 +13,9 @@ import {
 } from 'node:fs/promises'
 import {
   closeSync,
+  constants,
   fdatasync,
+  fstatSync,
   fsync,
   open as openFile,
   openSync,
@@ -61,8 +63,8 @@ export interface Files {
   openRead(path: string): Promise<ReadFile>
   openShared(path: string, mode: 'write' | 'read'): SharedFile
   readAll(path: string): Promise<Buffer>
-  /** Creates a new file with these bytes and syncs it; EEXIST if there is one. */
-  writeNew(path: string, bytes: Uint8Array): Promise<void>
+  /** Creates a new file with these bytes and syncs it; EEXIST if there is one. `named` is called, if it succeeds so far, when the name is there: a sync of the folder need not wait for that of the bytes. */
+  writeNew(path: string, bytes: Uint8Array, named?: () => void): Promise<void>
   /** Syncs a file that something else wrote. */
   syncFile(path: string): Promise<void>
   /** Makes the names in a folder durable. */
@@ -131,11 +133,7 @@ function writeWhole(fd: number, bytes: Uint8Array, position: number): void {
 }
 
 function openRealShared(path: string, mode: 'write' | 'read'): SharedFile {
-  let fd = mode === 'write' ? openSync(path, 'a+') : undefined
-  if (fd !== undefined) {
-    closeSync(fd)
-    fd = openSync(path, 'r+')
-  }
+  let fd = mode === 'write' ? openSync(path, createOrOpen) : undefined
   let buffer = Buffer.allocUnsafe(4096)
   return {
     write(bytes) {
@@ -193,8 +191,9 @@ async function syncPath(path: string): Promise<void> {
 /** More bytes than these are copied to the page cache by the thread pool. */
 const writtenAtOnceMax = 256 * 1024
 
-async function writeNewLarge(path: string, bytes: Uint8Array): Promise<void> {
+async function writeNewLarge(path: string, bytes: Uint8Array, named?: () => void): Promise<void> {
   const handle = await open(path, 'wx')
+  named?.()
   try {
     await handle.writeFile(bytes)
     await handle.sync()
@@ -208,24 +207,25 @@ function* foldersAbove(path: string): Generator<string> {
   for (let folder = path; folder !== dirname(folder); folder = dirname(folder)) yield folder
 }
 
+/** For reading and writing at any place; `a` would write at the end only, and `r+` needs a file. */
+const createOrOpen = constants.O_RDWR | constants.O_CREAT
+
 /** Folders that were made here and whose names may not be durable yet: who finds one there, after a sync that failed or before it has ended, must not build on it. */
 const unsyncedFolders = new Set<string>()
 
 /** The machine's own file system. */
 export const realFiles: Files = {
   async openAppend(path) {
-    const handle = await open(path, 'a+').then(async (created) => {
-      await created.close()
-      return open(path, 'r+')
-    })
-    return new RealAppendFile(path, handle, (await handle.stat()).size)
+    const handle = await open(path, createOrOpen)
+    return new RealAppendFile(path, handle, fstatSync(handle.fd).size)
   },
   openRead: openRealRead,
   openShared: openRealShared,
   readAll: (path) => readFile(path),
-  async writeNew(path, bytes) {
-    if (bytes.length > writtenAtOnceMax) return writeNewLarge(path, bytes)
+  async writeNew(path, bytes, named) {
+    if (bytes.length > writtenAtOnceMax) return writeNewLarge(path, bytes, named)
     const fd = await openAsync(path, 'wx') // a new name may wait for the file system's journal
+    named?.()
     try {
       writeWhole(fd, bytes, 0)
       await fsyncAsync(fd)

@@ -261,10 +261,27 @@ export function encodeMetadata(metadata: TableMetadata): Buffer {
 /** JSON.stringify is many times faster but throws on a bigint, which only ids of other engines need. */
 function toJson(metadata: TableMetadata): string {
   try {
-    return JSON.stringify(metadata)
+    const members = Object.entries(metadata).flatMap(([key, value]: [string, unknown]) => {
+      const text = Array.isArray(value) ? listJson(value) : JSON.stringify(value)
+      return text === undefined ? [] : [`${JSON.stringify(key)}:${text}`]
+    })
+    return `{${members.join(',')}}`
   } catch {
     return stringify(metadata) ?? ''
   }
+}
+
+/** Texts of snapshots and entries of logs: every version of a table repeats hundreds of them, and none ever changes. */
+const textsOfEntries = new WeakMap<object, string>()
+
+function listJson(list: readonly unknown[]): string {
+  const texts = list.map((entry) => {
+    if (typeof entry !== 'object' || entry === null) return JSON.stringify(entry) ?? 'null'
+    const known = textsOfEntries.get(entry) ?? JSON.stringify(entry)
+    textsOfEntries.set(entry, known)
+    return known
+  })
+  return `[${texts.join(',')}]`
 }
 
 /** Reads a metadata file without losing digits of 64-bit numbers. Throws TABLE_DAMAGED or, for another format version, FORMAT_UNKNOWN. */

@@ -4,7 +4,7 @@ import type { Json } from '@duckdb/node-api'
 import { allDone } from '../core/all-done.ts'
 import { queryOf, type DuckDBConnection, type Query } from '../core/duckdb.ts'
 import type { Files } from '../core/files.ts'
-import { duckdbType, quoteName, quoteText } from '../plan/columns.ts'
+import { duckdbType, quoteName, quoteText, type Column } from '../plan/columns.ts'
 import { lowerBound, upperBound } from './bounds.ts'
 import { dataFolder } from './location.ts'
 import { removeLeftovers } from './leftovers.ts'
@@ -30,6 +30,10 @@ export interface DataFilesOptions {
   readonly day?: string | undefined
   /** Whether the rows come in the order of the log already. */
   readonly isSorted?: boolean
+  /** Whether it is a SELECT whose columns have the names, the order and the declared types of the table's. */
+  readonly isTyped?: boolean
+  /** Folders that are there for certain. */
+  readonly folders?: ReadonlySet<string>
   readonly codec?: Codec
   /** Of zstd, 1 to 22; 3 if not given. */
   readonly level?: number
@@ -75,7 +79,7 @@ export async function copyDataFiles(options: DataFilesOptions): Promise<readonly
         : [{ day: known, condition: 'true' }]
     for (const { day, condition } of days) {
       const folder = dataFolder(table.folder, table.dayColumn === null ? null : { day })
-      await files.makeFolder(folder)
+      if (options.folders?.has(folder) !== true) await files.makeFolder(folder)
       const stem = `${batchId.replace(/[^\w.-]/g, '_')}-${written.length}-${randomUUID()}`
       const codec = options.codec ?? 'zstd'
       const name = dataFileName(stem, codec)
@@ -127,6 +131,11 @@ export function narrowScanSql(
   return scanSql({ ...table, columns: table.columns.filter(isWanted), schema }, found)
 }
 
+/** An item of a SELECT: the column as its declared type. */
+function castItem({ name, type }: Column): string {
+  return `CAST(${quoteName(name)} AS ${duckdbType(type)}) AS ${quoteName(name)}`
+}
+
 /** The days that occur, oldest first, each with the condition for its rows. */
 async function daysOf(
   query: Query,
@@ -161,21 +170,26 @@ function copySql(
     codec,
     level,
     isSorted,
-  }: Pick<DataFilesOptions, 'relation' | 'level' | 'isSorted'> & {
+    isTyped,
+  }: Pick<DataFilesOptions, 'relation' | 'level' | 'isSorted' | 'isTyped'> & {
     condition: string
     path: string
     codec: Codec
   },
 ): string {
   const names = new Set(table.columns.map((column) => column.name))
-  const columns = table.columns.map(
-    ({ name, type }) => `CAST(${quoteName(name)} AS ${duckdbType(type)}) AS ${quoteName(name)}`,
-  )
+  const columns = table.columns.map(castItem)
   const order = ['_log_partition', '_offset'].filter((name) => names.has(name)).map(quoteName)
   const sorted = order.length === 0 || isSorted === true ? '' : ` ORDER BY ${order.join(', ')}`
   const compression =
     codec === 'zstd' && level !== undefined ? `${codec}, COMPRESSION_LEVEL ${level}` : codec
-  return `COPY (SELECT ${columns.join(', ')} FROM ${relation} WHERE ${condition}${sorted}) TO ${quoteText(path)} (FORMAT parquet, COMPRESSION ${compression}, FIELD_IDS ${fieldIdsSql(table.schema)}, KV_METADATA {"iceberg.schema": ${quoteText(JSON.stringify(table.schema))}}, RETURN_STATS true)`
+  // A SELECT around another one costs as much to plan as the inner one.
+  const isPlain = isTyped === true && sorted === '' && condition === 'true'
+  const select = isPlain
+    ? relation
+    : `(SELECT ${columns.join(', ')} FROM ${relation} WHERE ${condition}${sorted})`
+  // Nothing names the file before the commit: it needs no other name until it is whole.
+  return `COPY ${select} TO ${quoteText(path)} (FORMAT parquet, USE_TMP_FILE false, COMPRESSION ${compression}, FIELD_IDS ${fieldIdsSql(table.schema)}, KV_METADATA {"iceberg.schema": ${quoteText(JSON.stringify(table.schema))}}, RETURN_STATS true)`
 }
 
 /** DuckDB's statistics of a file as Iceberg's. Lists and maps get their size only: their values are not one a row. */

@@ -30,6 +30,13 @@ import type { NextVersion } from './next-version.ts'
 import { buildReplace } from './replace.ts'
 import { readLiveFiles } from './time-travel.ts'
 import {
+  contentOf,
+  dayColumnOf,
+  recordCountOf,
+  type Prepare,
+  type Prepared,
+} from './table-content.ts'
+import {
   assignIds,
   columnsOf,
   hasColumns,
@@ -74,11 +81,12 @@ export interface LakeTable {
   /**
    * Adds files (written by `writeDataFiles` or `copyDataFiles`) and properties in one atomic step; without files only properties. When it resolves the
    * commit is durable and the object shows it. A batch id that is already in the table resolves as done.
-   * `show` runs when the object shows the commit, beside the removal of what it left behind; what it throws is thrown, the commit stays.
+   * `prepare` gets what the commit makes of the table, while its files are written, and `show` of what it gave runs when the object shows the commit, beside the removal of
+   * what it left behind; what they throw is thrown, the commit stays. When it turns out otherwise, what was prepared is dropped, and prepared anew if the commit has happened.
    * Throws COMMIT_CONFLICT when another writer won: the object shows the other's state, nothing of this commit is in the table.
    * Throws OUTCOME_UNKNOWN when it could not be found out: call again with the same batch id. Any other error: nothing was committed.
    */
-  commit(change: TableCommit, show?: () => Promise<void>): Promise<void>
+  commit(change: TableCommit, prepare?: Prepare): Promise<void>
   /** Makes these the columns, in this order, by changing metadata only; nothing happens when they are. EVOLUTION_REFUSED as `assignIds` says; otherwise throws as `commit` does. */
   evolve(columns: readonly Column[], renamed?: Renamed): Promise<void>
   /** Throws EVOLUTION_REFUSED where `evolve` would. */
@@ -230,8 +238,7 @@ class IcebergTable implements LakeTable {
   }
 
   get dayColumn(): string | null {
-    const source = ownSpec(this.#state.metadata).fields[0]?.['source-id']
-    return this.schema.fields.find((field) => field.id === source)?.name ?? null
+    return dayColumnOf(this.#state.metadata)
   }
 
   get properties(): Readonly<Record<string, string>> {
@@ -239,11 +246,7 @@ class IcebergTable implements LakeTable {
   }
 
   get recordCount(): number {
-    return this.#state.manifests.reduce(
-      (sum, manifest) =>
-        sum + Number(manifest.added_rows_count) + Number(manifest.existing_rows_count),
-      0,
-    )
+    return recordCountOf(this.#state.manifests)
   }
 
   get metadata(): TableMetadata {
@@ -271,9 +274,9 @@ class IcebergTable implements LakeTable {
     return state.live
   }
 
-  commit(change: TableCommit, show?: () => Promise<void>): Promise<void> {
+  commit(change: TableCommit, prepare?: Prepare): Promise<void> {
     change.synced?.catch(() => {}) // it may fail before it is waited for
-    return this.#inTurn(() => this.#commit(change, show)).then(
+    return this.#inTurn(() => this.#commit(change, prepare)).then(
       () => void this.#unknown.delete(change.batchId),
       (error: unknown) => {
         if (error instanceof QuestlogError && error.code === 'OUTCOME_UNKNOWN')
@@ -283,17 +286,17 @@ class IcebergTable implements LakeTable {
     )
   }
 
-  async #commit(change: TableCommit, show = async () => {}): Promise<void> {
+  async #commit(change: TableCommit, prepare?: Prepare): Promise<void> {
     const isDone = (metadata: TableMetadata) => holdsBatch(metadata, change.batchId)
     if (isDone(this.#state.metadata)) {
       await change.synced
       await this.#makeDurable()
-      return show()
+      return this.#show(prepare)
     }
     const properties = commitProperties(change.batchId, change.properties)
     const { metadata, manifests } = this.#state
     if (change.files.length === 0)
-      return this.#publish(buildPropertyChange(this.#state, properties), isDone, { show })
+      return this.#publish(buildPropertyChange(this.#state, properties), isDone, { prepare })
     const base = { metadata, manifests, live: await this.liveFiles() }
     const next = await buildAppend(
       this.#location.files,
@@ -303,7 +306,22 @@ class IcebergTable implements LakeTable {
       properties,
       nextTimestampMs(metadata, this.#location.clock.nowMs()),
     )
-    return this.#publish(next, isDone, { synced: change.synced, show })
+    return this.#publish(next, isDone, { synced: change.synced, prepare })
+  }
+
+  /** Shows the version that this object knows. */
+  async #show(prepare: Prepare | undefined): Promise<void> {
+    if (prepare === undefined) return
+    const files = await this.liveFiles()
+    const prepared = await prepare(contentOf(this.folder, this.#state, files))
+    await prepared.show()
+  }
+
+  /** Prepares a version that may come about. What fails here is done again, and may fail, when it has. */
+  async #prepared(prepare: Prepare | undefined, next: NextVersion): Promise<Prepared | undefined> {
+    if (prepare === undefined) return undefined
+    const files = next.live ?? (await this.liveFiles()) // without new ones they stay
+    return prepare(contentOf(this.folder, next, files))
   }
 
   requireEvolution(columns: readonly Column[], renamed?: Renamed): void {
@@ -409,11 +427,11 @@ class IcebergTable implements LakeTable {
     )
   }
 
-  /** Writes everything that the next version names, then gives it its name, when `synced` has ended too. `show` runs when this object shows it. */
+  /** Writes everything that the next version names, then gives it its name, when `synced` has ended too; `prepare` as of `commit`. */
   async #publish(
     next: NextVersion,
     isDone: (metadata: TableMetadata) => boolean,
-    { synced, show }: { synced?: Promise<void> | undefined; show?: () => Promise<void> } = {},
+    { synced, prepare }: { synced?: Promise<void> | undefined; prepare?: Prepare | undefined } = {},
   ): Promise<void> {
     const { files, clock } = this.#location
     const folder = this.#metadataFolder
@@ -428,15 +446,22 @@ class IcebergTable implements LakeTable {
         : asSuccessor(next.metadata, previous, nextTimestampMs(old, clock.nowMs()))
     const staged = stagedPath(folder)
     const pending = [...next.pending, { path: staged, bytes: encodeMetadata(metadata) }]
-    await writeWhatItNames(files, folder, pending, synced)
     const version = base + 1
-    const linked = await linkVersion(files, folder, staged, version).catch(asFailure)
-    if (linked !== true) {
-      await this.#settle(isDone, linked)
-      return show?.()
+    const write = async () => {
+      await writeWhatItNames(files, folder, pending, synced)
+      return linkVersion(files, folder, staged, version).catch(asFailure)
+    }
+    const [written, preparing] = await Promise.allSettled([write(), this.#prepared(prepare, next)])
+    const prepared = preparing.status === 'fulfilled' ? preparing.value : undefined
+    if (written.status === 'rejected' || written.value !== true) await prepared?.drop()
+    if (written.status === 'rejected') throw written.reason
+    if (written.value !== true) {
+      await this.#settle(isDone, written.value)
+      return this.#show(prepare)
     }
     this.#state = { version, metadata, manifests: next.manifests, live: next.live }
-    await allDone([show?.(), tidyAfterCommit(files, folder, staged, version)])
+    const show = () => (prepared === undefined ? this.#show(prepare) : prepared.show())
+    await allDone([show(), tidyAfterCommit(files, folder, staged, version)])
   }
 
   /** Builds and publishes again on the version of another writer that won. */

@@ -51,13 +51,14 @@ export async function writeWhatItNames(
   pending: readonly PendingFile[],
   synced: Promise<void> | undefined,
 ): Promise<void> {
-  // Side by side, so that the syncs share the disk's time.
-  const writeAll = async () => {
-    await allDone(pending.map(({ path, bytes }) => files.writeNew(path, bytes)))
+  // Side by side, so that the syncs share the disk's time; the folder's begins when all names are there.
+  const writing = pending.map((file) => writeNamed(files, file))
+  const syncNames = async () => {
+    await allDone(writing.map(({ named }) => named))
     await files.syncFolder(folder)
   }
   try {
-    await allDone([writeAll(), synced])
+    await allDone([...writing.map(({ ended }) => ended), syncNames(), synced])
   } catch (error) {
     await removeLeftovers(
       files,
@@ -65,6 +66,17 @@ export async function writeWhatItNames(
     )
     throw error
   }
+}
+
+/** `named` ends when the file has its name, at the latest when it is written; both fail if it can't be. */
+function writeNamed(
+  files: Files,
+  { path, bytes }: PendingFile,
+): { readonly named: Promise<void>; readonly ended: Promise<void> } {
+  let isNamed = () => {}
+  const sooner = new Promise<void>((resolve) => (isNamed = resolve))
+  const ended = files.writeNew(path, bytes, isNamed)
+  return { named: Promise.race([sooner, ended]), ended }
 }
 
 /**

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { dirname } from 'node:path'
 import type { Clock } from '../core/clock.ts'
 import { inOneText, type DuckDBConnection, type StatementSink } from '../core/duckdb.ts'
 import { asQuestlogError } from '../core/errors.ts'
@@ -8,10 +9,12 @@ import type { DataFile } from '../lake/manifest.ts'
 import { offsetsProperty } from '../lake/offsets.ts'
 import { copyDataFiles, narrowScanSql, scanSql, syncDataFiles } from '../lake/parquet.ts'
 import type { LakeTable, TableCommit } from '../lake/table.ts'
+import type { Prepare, TableContent } from '../lake/table-content.ts'
 import { codecOf } from '../lake/table-format.ts'
 import type { CatalogWriter } from './catalog-writer.ts'
 import type { SnapshotPart } from './fresh-rows.ts'
 import { setAsideProperty } from './set-aside-offsets.ts'
+import type { ViewChanges } from './view-changes.ts'
 
 /** A table whose frozen generation can be committed: a table of the stream, or the dead letters. */
 export interface Committable {
@@ -29,6 +32,8 @@ export interface CommittableRows {
   readonly frozenDay: string | undefined
   /** Whether they lie in the order of the log. */
   readonly frozenIsSorted: boolean
+  /** Whether it is a SELECT whose columns have their declared types. */
+  readonly frozenIsTyped: boolean
   freeze(connection: StatementSink): Promise<() => void>
   /** The frozen rows are in the snapshot now. */
   swap(connection: StatementSink, snapshot: SnapshotPart): Promise<() => void>
@@ -66,14 +71,16 @@ interface WrittenFiles {
 /** The snapshot of a table as its view shows it. */
 export async function snapshotPart(lake: LakeTable): Promise<SnapshotPart> {
   const files = await lake.liveFiles()
-  const paths = new Set(files.map((file) => file.path))
   const { folder, columns, schema, dayColumn, recordCount } = lake
-  const shape = { folder, columns, schema, dayColumn }
+  return partOf({ folder, columns, schema, dayColumn, recordCount, files })
+}
+
+function partOf({ files, recordCount, ...shape }: TableContent): SnapshotPart {
   return {
     scan: scanSql(shape, files),
     narrowed: (wanted) => narrowScanSql(shape, files, wanted),
     recordCount,
-    paths,
+    paths: new Set(files.map((file) => file.path)),
   }
 }
 
@@ -94,6 +101,7 @@ export class LostTable extends Error {}
  */
 export class Committer {
   readonly #writer: CatalogWriter
+  readonly #views: ViewChanges
   readonly #exporter: DuckDBConnection
   readonly #files: Files
   readonly #clock: Clock
@@ -102,12 +110,14 @@ export class Committer {
 
   constructor(options: {
     writer: CatalogWriter
+    views: ViewChanges
     exporter: DuckDBConnection
     files: Files
     clock: Clock
     logger: Logger
   }) {
     this.#writer = options.writer
+    this.#views = options.views
     this.#exporter = options.exporter
     this.#files = options.files
     this.#clock = options.clock
@@ -175,9 +185,15 @@ export class Committer {
     const written = (pending.written ??= await this.#write(table, batchId))
     let elapsedMs = 0
     try {
-      await this.#commitOnce(table, { batchId, ...written, properties }, before, async () => {
-        await this.#swap(table)
-        elapsedMs = Math.round(this.#clock.monotonicMs() - startedMs)
+      const change = { batchId, ...written, properties }
+      await this.#commitOnce(table, change, before, async (content) => {
+        const swap = await this.#views.prepare((sink) => table.fresh.swap(sink, partOf(content)))
+        const show = async () => {
+          const swapped = await swap.commit()
+          swapped()
+          elapsedMs = Math.round(this.#clock.monotonicMs() - startedMs)
+        }
+        return { show, drop: () => swap.rollback() }
       })
     } catch (error) {
       // Files whose sync failed are gone: the next attempt writes them anew.
@@ -189,17 +205,10 @@ export class Committer {
     if (rows > 0) this.#logger.info('committed', { table: table.lake.name, rows, elapsedMs })
   }
 
-  async #swap(table: Committable): Promise<void> {
-    const snapshot = await snapshotPart(table.lake)
-    await this.#writer.run(async (connection) => {
-      const swapped = await inOneText(connection, (sink) => table.fresh.swap(sink, snapshot))
-      swapped()
-    })
-  }
-
   async #write(table: Committable, batchId: string): Promise<WrittenFiles> {
     const relation = table.fresh.frozen
     if (relation === undefined) return { files: [], synced: Promise.resolve() }
+    const live = await table.lake.liveFiles()
     const files = await copyDataFiles({
       connection: this.#exporter,
       files: this.#files,
@@ -208,6 +217,8 @@ export class Committer {
       batchId,
       day: table.fresh.frozenDay,
       isSorted: table.fresh.frozenIsSorted,
+      isTyped: table.fresh.frozenIsTyped,
+      folders: new Set(live.map(({ path }) => dirname(path))),
       codec: codecOf(table.lake.properties),
       level: commitLevel,
     })
@@ -218,11 +229,11 @@ export class Committer {
     table: Committable,
     change: TableCommit,
     before: CommitProperties,
-    show: () => Promise<void>,
+    prepare: Prepare,
   ): Promise<void> {
     for (let attempt = 1; ; attempt++) {
       try {
-        await table.lake.commit(change, show)
+        await table.lake.commit(change, prepare)
         return
       } catch (error) {
         if (asQuestlogError(error).code !== 'COMMIT_CONFLICT' || attempt === 5) throw error

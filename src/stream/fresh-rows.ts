@@ -143,6 +143,11 @@ export class FreshRows {
     return false
   }
 
+  /** A table of DuckDB is no SELECT. */
+  get frozenIsTyped(): boolean {
+    return false
+  }
+
   /** The frozen generation is in the snapshot now: both change places in the view. What it gives back is called when that is committed. */
   async swap(connection: StatementSink, snapshot: SnapshotPart): Promise<() => void> {
     const { frozen } = this

@@ -30,6 +30,7 @@ import { Steps } from './steps.ts'
 import { clearRows } from './table-rows.ts'
 import { TableSet } from './table-set.ts'
 import { TopicStream } from './topic-stream.ts'
+import { ViewChanges } from './view-changes.ts'
 import { Wake } from './wake.ts'
 
 export interface StreamOptions {
@@ -53,7 +54,7 @@ export class Stream {
   /** Why a topic's records are not read at the moment. */
   readonly failures = new Map<string, Failure>()
   readonly #options: StreamOptions
-  readonly #connections: { readonly writer: DuckDBConnection; readonly exporter: DuckDBConnection }
+  readonly #connections: readonly DuckDBConnection[]
   readonly #writer: CatalogWriter
   readonly #tableSet: TableSet
   readonly #committer: Committer
@@ -89,8 +90,9 @@ export class Stream {
   private constructor(
     options: StreamOptions,
     parts: {
-      writer: DuckDBConnection
+      connections: readonly DuckDBConnection[]
       exporter: DuckDBConnection
+      views: ViewChanges
       guarded: CatalogWriter
       tableSet: TableSet
       deadLetters: DeadLetters
@@ -101,14 +103,14 @@ export class Stream {
     this.#options = options
     this.#steps = new Steps(options.clock)
     this.#wake = new Wake(options.clock)
-    this.#connections = parts
+    this.#connections = parts.connections
     this.#writer = parts.guarded
     this.#tableSet = parts.tableSet
     this.#ledgers = parts.ledgers
     this.#ledgerStore = parts.ledgerStore
     this.deadLetters = parts.deadLetters
     this.reader = new LogReader(options.files, join(options.dataFolder, 'log'))
-    this.#committer = new Committer({ ...options, writer: this.#writer, exporter: parts.exporter })
+    this.#committer = new Committer({ ...options, ...parts, writer: this.#writer })
     this.#schedule = new CommitSchedule({
       ...options,
       committer: this.#committer,
@@ -124,9 +126,11 @@ export class Stream {
   static async open(options: StreamOptions): Promise<Stream> {
     const lakeFolder = join(options.dataFolder, 'lake')
     await options.files.makeFolder(lakeFolder)
-    const writer = await options.instance.connect()
-    const exporter = await options.instance.connect()
+    const connect = () => options.instance.connect()
+    const connections = [await connect(), await connect(), await connect()] as const
+    const [writer, exporter, viewer] = connections
     const guarded = new CatalogWriter(writer)
+    const views = new ViewChanges(viewer, guarded.catalog)
     const tableSet = new TableSet({
       files: options.files,
       clock: options.clock,
@@ -138,7 +142,7 @@ export class Stream {
     const path = join(lakeFolder, 'ledger')
     const { store: ledgerStore, ledgers } = await LedgerStore.open({ ...options, path })
     const own = { tableSet, deadLetters, ledgers, ledgerStore }
-    return new Stream(options, { writer, exporter, guarded, ...own })
+    return new Stream(options, { connections, exporter, views, guarded, ...own })
   }
 
   get definition(): Definition | undefined {
@@ -225,8 +229,7 @@ export class Stream {
       this.#progress.close()
       await this.reader.close()
       for (const topic of this.#topics) topic.close()
-      this.#connections.writer.closeSync()
-      this.#connections.exporter.closeSync()
+      for (const connection of this.#connections) connection.closeSync()
     }
   }
 

@@ -1,6 +1,6 @@
 import { inOneText, queryRows, type DuckDBConnection, type StatementSink } from '../core/duckdb.ts'
 import type { Narrowing } from '../lake/pruning.ts'
-import { quoteName, type Column } from '../plan/columns.ts'
+import { duckdbType, quoteName, type Column } from '../plan/columns.ts'
 import {
   countSchema,
   dayOf,
@@ -87,14 +87,23 @@ export class TableRows {
     return this.#rows.current + this.#rows.frozen
   }
 
-  /** A SELECT in brackets of the rows that are being committed, if there are any. */
+  /** A SELECT in brackets of the rows that are being committed, if there are any, as `frozenIsTyped` says. */
   get frozen(): string | undefined {
     if (this.#frozen === undefined || this.#rows.frozen === 0) return undefined
     const below = [...this.#frozen].map(
       ([partition, offset]) =>
         `(parsed._log_partition = ${partition} AND parsed._offset < ${offset})`,
     )
-    return `(${this.#select(this.#committed, `(${below.join(' OR ')})`)})`
+    const items = this.columns.map(
+      (column) =>
+        `CAST(${this.#value(column)} AS ${duckdbType(column.type)}) AS ${quoteName(column.name)}`,
+    )
+    return `(SELECT ${items.join(', ')} FROM ${this.shared.view} AS parsed WHERE ${this.#condition(this.#committed)} AND (${below.join(' OR ')}))`
+  }
+
+  /** Its columns have their declared types. */
+  get frozenIsTyped(): boolean {
+    return true
   }
 
   get frozenIsSorted(): boolean {
@@ -215,15 +224,19 @@ export class TableRows {
     return [hasBit('parsed.t', this.index), ...from].join(' AND ')
   }
 
+  #value(column: Column): string {
+    const table = this.shared.conversion.tables.get(this.name)
+    if (table === undefined) throw new TypeError(`table ${this.name} does not read this topic`)
+    return table.value(column)
+  }
+
   #select(
     committed: Offsets,
     condition: string,
     columns = this.columns,
     source = this.shared.view,
   ): string {
-    const table = this.shared.conversion.tables.get(this.name)
-    if (table === undefined) throw new TypeError(`table ${this.name} does not read this topic`)
-    const items = columns.map((column) => `${table.value(column)} AS ${quoteName(column.name)}`)
+    const items = columns.map((column) => `${this.#value(column)} AS ${quoteName(column.name)}`)
     return `SELECT ${items.join(', ')} FROM ${source} AS parsed WHERE ${this.#condition(committed)} AND ${condition}`
   }
 

@@ -43,6 +43,13 @@ describe('table metadata', () => {
     expect(encodeMetadata(read).toString()).toBe(text)
   })
 
+  test('is the same text as JSON.stringify gives, also of a version that repeats most of one before', () => {
+    const first = withSnapshot(empty, snapshot(1, undefined, 'a "first" one'))
+    const second = withProperties(withSnapshot(first, snapshot(2, 1, 'b')), { comment: 'é' })
+    for (const table of [empty, first, second, second])
+      expect(encodeMetadata(table).toString()).toBe(JSON.stringify(table))
+  })
+
   test('of a new table has no current snapshot', () => {
     expect(currentSnapshot(empty)).toBeUndefined()
     const { 'current-snapshot-id': _none, ...without } = empty

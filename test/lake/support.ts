@@ -159,10 +159,10 @@ export function faultyFiles(fault: (n: number, name: string) => Fault): Files & 
       return realFiles.openAppend(path)
     },
     readAll: (path: string) => meet('readAll', () => realFiles.readAll(path)),
-    writeNew: (path: string, bytes: Uint8Array) =>
+    writeNew: (path: string, bytes: Uint8Array, named?: () => void) =>
       meet(
         'writeNew',
-        () => realFiles.writeNew(path, bytes),
+        () => realFiles.writeNew(path, bytes, named),
         () => realFiles.writeNew(path, bytes.subarray(0, bytes.length / 2)),
       ),
     syncFile: (path: string) => meet('syncFile', () => realFiles.syncFile(path)),

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { realFiles, type Files } from '../../src/core/files.ts'
 import type { DataFile } from '../../src/lake/manifest.ts'
 import { createTable, openTable, type LakeTable } from '../../src/lake/table.ts'
+import type { TableContent } from '../../src/lake/table-content.ts'
 import type { Column } from '../../src/plan/columns.ts'
 import {
   createBareLake,
@@ -390,21 +391,66 @@ test('everything that a commit names is on the disk before its link, and the lin
   }
   const files: Files = {
     ...realFiles,
-    writeNew: (path, bytes) => realFiles.writeNew(path, bytes).then(() => record('synced')(path)),
+    writeNew: (path, bytes, named) =>
+      realFiles.writeNew(path, bytes, named).then(() => record('synced')(path)),
     syncFolder: (path) => realFiles.syncFolder(path).then(() => record('synced')(path)),
     link: (from, to) => realFiles.link(from, to).then(() => record('linked')(to)),
   }
   const table = await createTable(lake.at('swords', files), plainColumns, {})
   done.length = 0
   await table.commit({ batchId: 'a', files: [someFile(table, 'a')] })
-  expect([...done.slice(0, 3).toSorted(), ...done.slice(3)]).toEqual([
+  expect([...done.slice(0, 4).toSorted(), ...done.slice(4)]).toEqual([
+    'synced metadata',
     'synced metadata/#-m0.avro',
     'synced metadata/#.metadata.json.tmp',
     'synced metadata/snap-#-1-#.avro',
-    'synced metadata',
     'linked metadata/v2.metadata.json',
     'synced metadata',
   ])
+})
+
+test('what was prepared for a commit is shown when that has happened; when another wins it is dropped, and prepared anew for the next try', async () => {
+  await using lake = await createBareLake()
+  const first = await createTable(lake.at('swords'), plainColumns, {})
+  const second = await reopened(lake)
+  const done: string[] = []
+  const prepare = (name: string) => async (content: TableContent) => {
+    const what = `${name} of ${content.recordCount} rows in ${content.files.length} files`
+    const { version } = second
+    done.push(`${what} prepared`)
+    return {
+      show: async () => void done.push(`${what} shown after v${version}, now v${second.version}`),
+      drop: async () => void done.push(`${what} dropped`),
+    }
+  }
+  const other = someFile(first, 'a')
+  await first.commit({ batchId: 'a', files: [other] })
+  const change = { batchId: 'b', files: [someFile(second, 'b')] }
+  await expect(second.commit(change, prepare('b'))).rejects.toThrow('another writer committed')
+  await second.commit(change, prepare('b'))
+  await second.commit(change, prepare('b')) // it is in the table already
+  const rows = other.recordCount
+  expect(done).toEqual([
+    `b of ${rows} rows in 1 files prepared`,
+    `b of ${rows} rows in 1 files dropped`,
+    `b of ${2 * rows} rows in 2 files prepared`,
+    `b of ${2 * rows} rows in 2 files shown after v2, now v3`,
+    `b of ${2 * rows} rows in 2 files prepared`,
+    `b of ${2 * rows} rows in 2 files shown after v3, now v3`,
+  ])
+})
+
+test('what can not be prepared is prepared again when the commit has happened, and stops only what comes after it', async () => {
+  await using lake = await createBareLake()
+  const table = await createTable(lake.at('swords'), plainColumns, {})
+  const versions: number[] = []
+  const prepare = async () => {
+    versions.push(table.version)
+    throw new Error('no room for a plan')
+  }
+  const change = { batchId: 'a', files: [someFile(table, 'a')] }
+  await expect(table.commit(change, prepare)).rejects.toThrow('no room for a plan')
+  expect([versions, table.version]).toEqual([[1, 2], 2])
 })
 
 test('realFiles and the faulty ones have the same operations', () => {

@@ -3,12 +3,16 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { realClock } from '../../src/core/clock.ts'
 import { openDuckdb } from '../../src/core/duckdb.ts'
+import type { Prepare } from '../../src/lake/table-content.ts'
 import { CatalogWriter } from '../../src/stream/catalog-writer.ts'
 import { realFiles } from '../../src/core/files.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import { resolveSettings } from '../../src/core/settings.ts'
 import { CommitSchedule } from '../../src/stream/commit-schedule.ts'
 import { Committer, type Committable } from '../../src/stream/committer.ts'
+import { ViewChanges } from '../../src/stream/view-changes.ts'
+
+const schema = { type: 'struct', 'schema-id': 0, fields: [] } as const
 
 /** A table of which only what a commit touches exists. */
 function tableWith(rows: { current: number }, committed: string[], name: string): Committable {
@@ -18,9 +22,18 @@ function tableWith(rows: { current: number }, committed: string[], name: string)
     properties: {},
     recordCount: 0,
     liveFiles: async () => [],
-    commit: async (_change: unknown, show: () => Promise<void>) => {
+    commit: async (_change: unknown, prepare: Prepare) => {
+      const content = {
+        folder: '',
+        columns: [],
+        schema,
+        dayColumn: null,
+        recordCount: 0,
+        files: [],
+      }
+      const prepared = await prepare(content)
       committed.push(name)
-      await show()
+      await prepared.show()
     },
   }
   const fresh = {
@@ -61,7 +74,12 @@ test('a dead letter that comes while a commit waits for its turn is committed be
     logger: silentLogger,
     settings: resolveSettings(),
   }
-  const committer = new Committer({ ...base, writer, exporter: await instance.connect() })
+  const committer = new Committer({
+    ...base,
+    writer,
+    views: new ViewChanges(await instance.connect(), writer.catalog),
+    exporter: await instance.connect(),
+  })
   const schedule = new CommitSchedule({
     ...base,
     committer,

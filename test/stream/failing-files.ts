@@ -20,7 +20,7 @@ export class FailingFiles {
     }
     this.files = {
       ...realFiles,
-      writeNew: (path, bytes) => guard(path, () => realFiles.writeNew(path, bytes)),
+      writeNew: (path, bytes, named) => guard(path, () => realFiles.writeNew(path, bytes, named)),
       link: (existing, path) => guard(path, () => realFiles.link(existing, path)),
       rename: (from, to) => guard(to, () => realFiles.rename(from, to)),
       unlink: (path) => guard(path, () => realFiles.unlink(path)),

@@ -263,9 +263,10 @@ export class SimulatedFiles implements Files {
     return Buffer.from(this.#inode(path).content)
   }
 
-  async writeNew(path: string, bytes: Uint8Array): Promise<void> {
+  async writeNew(path: string, bytes: Uint8Array, named?: () => void): Promise<void> {
     if (this.#names.has(path)) throw systemError('EEXIST', 'open', path)
     const file = await this.openAppend(path)
+    named?.()
     await file.append(bytes)
     await file.sync()
   }
