@@ -1,6 +1,8 @@
 import { closeSync, mkdirSync, openSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { dirname } from 'node:path'
-import { tryLock } from 'fs-native-extensions'
+
+const load = createRequire(import.meta.url)
 
 /** A kernel lock on a file. The kernel releases it when the process ends, however it ends. */
 export interface ProcessLock {
@@ -11,6 +13,8 @@ export interface ProcessLock {
 export function acquireLock(path: string): ProcessLock | undefined {
   mkdirSync(dirname(path), { recursive: true })
   const fd = openSync(path, 'a+')
+  // Most commands take no lock, and the addon looks for its file in many places.
+  const { tryLock } = load('fs-native-extensions') as typeof import('fs-native-extensions')
   if (!tryLock(fd)) {
     closeSync(fd)
     return undefined
