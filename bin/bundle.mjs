@@ -19,6 +19,12 @@ const programs = [
 ]
 const packages = ['@duckdb/node-bindings', '@node-rs/crc32', 'fs-native-extensions', 'jiti']
 
+// What a package of ours needs can lie where only that package finds it.
+const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+const undeclared = packages.find((name) => !Object.hasOwn(dependencies, name))
+if (undeclared !== undefined)
+  throw new Error(`${undeclared} stays a package: package.json has to name it`)
+
 rmSync(folder, { recursive: true, force: true })
 const bundled = new Set()
 for (const [name, program, ...others] of programs) {

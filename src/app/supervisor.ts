@@ -209,11 +209,11 @@ export class Supervisor {
   /** `early`: the processes know no version yet. */
   async #startOn(version: number, live: boolean, early: boolean): Promise<void> {
     const first = Promise.race(this.#components.map((component) => failed(component)))
-    for (const component of this.#components) {
-      component.definitionVersion = version
+    for (const component of this.#components)
       if (early && !this.#waits(component.name, live)) component.begin(version)
-    }
     for (const component of this.#components) {
+      // Not before its turn: one that dies while it waits is started to wait again.
+      component.definitionVersion = version
       const waits = this.#waits(component.name, live)
       await Promise.race([waits ? this.#activateOn(component, version) : component.ready(), first])
     }

@@ -1,8 +1,9 @@
 import { fork, type ChildProcess } from 'node:child_process'
 import { createRequire } from 'node:module'
-import { resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { QuestlogError, type ErrorCode, type ErrorFacts } from '../core/errors.ts'
+import { realFiles } from '../core/files.ts'
 import { programPath } from '../core/program.ts'
 import type { Definition } from './definition.ts'
 
@@ -44,7 +45,13 @@ export async function evaluateInChild(
 ): Promise<Definition> {
   const timeoutMs = options.timeoutMs ?? defaultTimeoutMs
   const file = resolve(path)
-  const ended = await runChild(file, timeoutMs, options.cacheFolder)
+  const { cacheFolder } = options
+  let ended = await runChild(file, timeoutMs, cacheFolder)
+  if (cacheFolder !== undefined && ended.answer?.error !== undefined) {
+    // What is kept may be damaged, or the disk full: only what the file itself says may refuse a start.
+    ended = await runChild(file, timeoutMs, undefined)
+    if (ended.answer?.definition !== undefined) await emptyFolder(cacheFolder)
+  }
   const { answer } = ended
   for (const line of printedLines(ended.printed)) options.onWarning?.(line)
   if (answer?.definition !== undefined) return answer.definition
@@ -60,6 +67,12 @@ export async function evaluateInChild(
     `${path}: the file ${why} — fix: remove what waits, or ends the process, at its top level`,
     { file, printed: ended.printed.slice(-2000) },
   )
+}
+
+/** The next evaluation makes the files anew; what can not be removed is left. */
+async function emptyFolder(folder: string): Promise<void> {
+  const names = await realFiles.list(folder).catch(() => [])
+  await Promise.all(names.map((name) => realFiles.unlink(join(folder, name)).catch(() => {})))
 }
 
 interface Ended {

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { existsSync, writeFileSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, test } from 'vitest'
 import {
@@ -90,6 +91,26 @@ describe('start', () => {
       'ingest ready with 2',
     ])
     expect(system.definitions.activated).toEqual([1, 2])
+  })
+
+  test('ingest serves nothing before lake has the definition, also when it dies while it waits', async () => {
+    const system = makeSystem({ notesStart: true, slow: 'lake' })
+    const start = system.start()
+    const waits = () => system.notes().filter((line) => line.startsWith('ingest waits'))
+    await until('ingest to wait', () => existsSync(system.notesPath) && waits().length === 1)
+    process.kill(Number(/pid (\d+)/.exec(waits()[0] ?? '')?.[1]), 'SIGKILL')
+    await until('the next one', () =>
+      system.notes().some((line, at) => at > 0 && line.startsWith('ingest')),
+    )
+    writeFileSync(join(system.data, 'run', 'go-on'), '')
+    await start
+    expect(lives(system, 0)).toEqual([
+      'ingest waits',
+      'ingest waits',
+      'lake ready with 1',
+      'ingest activated 1',
+      'ingest ready with 1',
+    ])
   })
 
   test('processes that were started with other limits than the definition file says are started anew', async () => {

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -209,6 +209,22 @@ describe('in a child process', () => {
       message: expect.stringMatching(/wrong\.ts:2:13 events\.a: is 5, but must be event\(/),
       facts: { problems: 1 },
     })
+  })
+
+  test('kept JavaScript that is damaged is made anew', async () => {
+    const cacheFolder = join(folder, 'damaged')
+    const path = await write(
+      `const a = { route: 'GET /' } as const\nexport default { events: { a } }`,
+      'kept.ts',
+    )
+    const load = () => evaluateInChild(path, { cacheFolder })
+    await load()
+    const [name = ''] = await readdir(cacheFolder)
+    const kept = await readFile(join(cacheFolder, name))
+    await writeFile(join(cacheFolder, name), Buffer.from(kept).fill(0, 0, 20))
+    expect((await load()).events[0]?.type).toBe('a')
+    await load()
+    expect(await readFile(join(cacheFolder, name))).toEqual(kept)
   })
 
   test('code that never ends is ended at the time limit', async () => {
