@@ -104,6 +104,9 @@ function intervalOf(
   return { min: Number(count) * shortest, max: Number(count) * longest }
 }
 
+/** The types to which the parser casts a number of an interval: it stays what it is, as long as it is whole and small. */
+const numberTypes = new Set(['DOUBLE', 'INTEGER', 'BIGINT'])
+
 /** A number as the parser wraps it. */
 function countOf(
   node: SyntaxNode,
@@ -113,9 +116,11 @@ function countOf(
     const text = textOf(node) ?? String(wholeNumberOf(node))
     return /^\d{1,6}$/.test(text) ? text : undefined
   }
-  const isTrunc = node['class'] === 'FUNCTION' && node['function_name'] === 'trunc'
-  const inner = isTrunc ? asNode(listField(node, 'children')[0]) : nodeField(node, 'child')
-  return inner !== undefined && (isTrunc || node['class'] === 'CAST')
-    ? countOf(inner, wholeNumberOf)
-    : undefined
+  const [argument, ...more] = listField(node, 'children').map(asNode)
+  const isTrunc =
+    node['class'] === 'FUNCTION' && node['function_name'] === 'trunc' && more.length === 0
+  const isCast =
+    node['class'] === 'CAST' && numberTypes.has(textField(nodeField(node, 'cast_type'), 'id'))
+  const inner = isTrunc ? argument : isCast ? nodeField(node, 'child') : undefined
+  return inner === undefined ? undefined : countOf(inner, wholeNumberOf)
 }

@@ -121,6 +121,8 @@ test.each([
   `> now() - interval '3 hours 2 minutes'`,
   `> now() - interval '-3 hours'`,
   `> now() - interval (damage) hour`,
+  `< now() - interval (trunc(36, -1)) hour`,
+  `< now() - to_days(9::boolean::int)`,
   `> other.now() - interval '3 hours'`,
   `> localtimestamp - interval '3 hours'`,
   `between 3 and '2026-01-15'`,
