@@ -69,7 +69,14 @@ function placesIn(sql: string): (node: SyntaxNode) => number {
   if (isAscii.test(sql)) return (node) => Math.min(locationOf(node) ?? sql.length, sql.length)
   if (wideSpace.test(sql)) return () => sql.length
   const bytes = Buffer.from(sql)
-  return (node) => bytes.subarray(0, locationOf(node) ?? bytes.length).toString().length
+  // Nodes are asked for from left to right: counted from the last one on, a long statement is read once, not once for each of them.
+  let last = { byte: 0, place: 0 }
+  return (node) => {
+    const byte = Math.min(locationOf(node) ?? bytes.length, bytes.length)
+    const from = byte < last.byte ? { byte: 0, place: 0 } : last
+    last = { byte, place: from.place + bytes.toString('utf8', from.byte, byte).length }
+    return last.place
+  }
 }
 
 // oxlint-disable-next-line no-control-regex

@@ -43,6 +43,15 @@ test.each<[string, readonly string[], Narrowing['ranges']]>([
     ['color', 'damage'],
     [{ column: 'damage', min: 3, max: 3 }],
   ],
+  [
+    `where damage = 3 and color = 'é𝄞' and _offset between 4 and 5 and color <> 'ü' and damage < 7`,
+    ['damage', 'color', '_offset'],
+    [
+      { column: 'damage', min: 3, max: 3 },
+      { column: '_offset', min: 4, max: 5 },
+      { column: 'damage', min: low, max: 7 },
+    ],
+  ],
   ['where color.damage = 3', ['color', 'damage'], []],
   [
     'group by color having max(size) > 3 order by weight limit 2',
