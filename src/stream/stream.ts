@@ -181,18 +181,18 @@ export class Stream {
       await this.#writer.run((connection) => checkExpressions(connection, definition))
       requireCommitted(await this.#flush(), this.deadLetters.fresh.totalRows)
       if (this.#topics.length > 0) await this.#commitTurn.run(() => this.#saveLedgers())
-      // Nothing may change the files of a table while it is opened anew.
-      const tables = await this.#commitTurn
-        .run(() =>
-          this.#tableSet.apply(definition, live, this.#tables, (table) =>
+      await this.#commitTurn
+        .run(async () => {
+          // Nothing may change the files of a table while it is opened anew, nor by what it was before from then on.
+          this.#tables = await this.#tableSet.apply(definition, live, this.#tables, (table) =>
             endOffsets(this.reader, table),
-          ),
-        )
+          )
+        })
         .catch((error: unknown) => {
           if (error instanceof LostTable) this.#die(error)
           throw error
         })
-      await this.#take(definition, tables).catch((error: unknown) => {
+      await this.#take(definition).catch((error: unknown) => {
         this.#die(error) // the tables are the new ones, but nothing reads for them
         throw error
       })
@@ -200,8 +200,7 @@ export class Stream {
     this.wake()
   }
 
-  async #take(definition: Definition, tables: readonly StreamTable[]): Promise<void> {
-    this.#tables = tables
+  async #take(definition: Definition): Promise<void> {
     this.#definition = definition
     const readers = [...definition.events, ...definition.tables]
     this.#topicNames = new Set(readers.map(({ topic }) => topic))

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { z } from 'zod'
 import { realClock } from '../../src/core/clock.ts'
+import { realFiles } from '../../src/core/files.ts'
 import type { LakeTable } from '../../src/lake/table.ts'
 import type { Definition } from '../../src/plan/definition.ts'
 import { readByIcebird } from '../lake/support.ts'
@@ -239,4 +240,22 @@ test('a table whose partition column has its former name gets the new one at the
     await world.query('SELECT _log_partition AS p FROM "default".sword_purchases ORDER BY _offset'),
   ).toEqual([{ p: 0 }, { p: 0 }])
   expect(world.stream?.tables[0]?.lake.columns.map(({ name }) => name)).not.toContain('_partition')
+})
+
+test('who waits to change the files of a table while its columns change is told that it is another one', async () => {
+  let onLink = () => {}
+  const link = (from: string, to: string) => {
+    onLink()
+    return realFiles.link(from, to)
+  }
+  await using world = await World.open({ files: { ...realFiles, link } })
+  const stream = await world.start(swords({ strength: z.int32().optional() }))
+  await commitSword(world, { strength: 7 })
+  const [table] = stream.tables
+  let hasChanged: Promise<boolean> | undefined
+  onLink = () => {
+    if (table !== undefined) hasChanged ??= stream.changeFiles(table, async () => {})
+  }
+  await stream.activate(swords({ strength: z.int32().optional(), color: z.string().optional() }))
+  expect(await hasChanged).toBe(false)
 })
