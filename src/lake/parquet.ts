@@ -131,9 +131,9 @@ export function narrowScanSql(
   return scanSql({ ...table, columns: table.columns.filter(isWanted), schema }, found)
 }
 
-/** An item of a SELECT: the column as its declared type. */
-function castItem({ name, type }: Column): string {
-  return `CAST(${quoteName(name)} AS ${duckdbType(type)}) AS ${quoteName(name)}`
+/** An item of a SELECT: a value, or what has the column's name, as the column with its declared type. */
+export function castItem({ name, type }: Column, value = quoteName(name)): string {
+  return `CAST(${value} AS ${duckdbType(type)}) AS ${quoteName(name)}`
 }
 
 /** The days that occur, oldest first, each with the condition for its rows. */
@@ -178,7 +178,7 @@ function copySql(
   },
 ): string {
   const names = new Set(table.columns.map((column) => column.name))
-  const columns = table.columns.map(castItem)
+  const columns = table.columns.map((column) => castItem(column))
   const order = ['_log_partition', '_offset'].filter((name) => names.has(name)).map(quoteName)
   const sorted = order.length === 0 || isSorted === true ? '' : ` ORDER BY ${order.join(', ')}`
   const compression =

@@ -1,6 +1,7 @@
 import { inOneText, queryRows, type DuckDBConnection, type StatementSink } from '../core/duckdb.ts'
+import { castItem } from '../lake/parquet.ts'
 import type { Narrowing } from '../lake/pruning.ts'
-import { duckdbType, quoteName, type Column } from '../plan/columns.ts'
+import { quoteName, type Column } from '../plan/columns.ts'
 import {
   countSchema,
   dayOf,
@@ -94,10 +95,7 @@ export class TableRows {
       ([partition, offset]) =>
         `(parsed._log_partition = ${partition} AND parsed._offset < ${offset})`,
     )
-    const items = this.columns.map(
-      (column) =>
-        `CAST(${this.#value(column)} AS ${duckdbType(column.type)}) AS ${quoteName(column.name)}`,
-    )
+    const items = this.columns.map((column) => castItem(column, this.#value(column)))
     return `(SELECT ${items.join(', ')} FROM ${this.shared.view} AS parsed WHERE ${this.#condition(this.#committed)} AND (${below.join(' OR ')}))`
   }
 
