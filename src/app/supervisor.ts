@@ -25,13 +25,13 @@ import { composeStatus } from './instance-status.ts'
 import { countKept, describeKept } from './kept.ts'
 import {
   roleNames,
-  type Address,
   type Endpoints,
   type InstanceStatus,
   type RoleArguments,
   type RoleName,
   type TopicSpec,
 } from './roles.ts'
+import type { UpOptions } from './up-options.ts'
 import { formatAddress, formatDuration, formatPath } from './words.ts'
 
 const activateTimeoutMs = 60_000
@@ -49,26 +49,10 @@ const controlCloseMs = 2_000
 /** A second `up` waits this long for a supervisor that is just ending. */
 const lockWaitMs = 5_000
 
-export interface SupervisorOptions {
-  /** Data folder, absolute. */
-  readonly data: string
-  /** Definition file, absolute. */
-  readonly config: string
-  readonly host: string
-  /** 0 = a free one. */
-  readonly collectorPort: number
-  readonly brokerPort: number
-  readonly sqlPort: number
-  /** What Kafka clients are told to connect to; null = the address that they have reached. */
-  readonly advertised: Address | null
-  /** Both, or one alone. */
-  readonly roles: readonly RoleName[]
-  readonly repair: boolean
+export interface SupervisorOptions extends Omit<UpOptions, 'insecure' | 'version'> {
   readonly accessLog: boolean
   /** The program of a child process. */
   readonly roleEntry: (role: RoleName) => string
-  /** The folder that paths on the screen are relative to. */
-  readonly cwd: string
   readonly definitions: DefinitionSource
   readonly clock: Clock
   readonly files: Files

@@ -8,17 +8,21 @@ export const logBytesMax = 8 * 1024 * 1024
 
 /** What `questlog up` was asked for. Plain data: it crosses to the detached process as JSON. */
 export interface UpOptions {
-  /** Absolute paths. */
+  /** Data folder, absolute. */
   readonly data: string
+  /** Definition file, absolute. */
   readonly config: string
+  /** The folder that paths on the screen are relative to. */
   readonly cwd: string
   readonly host: string
   readonly insecure: boolean
+  /** 0 = a free one. */
   readonly collectorPort: number
   readonly brokerPort: number
   readonly sqlPort: number
   /** What Kafka clients are told to connect to; null = the address that they have reached. */
   readonly advertised: Address | null
+  /** Both, or one alone. */
   readonly roles: readonly RoleName[]
   readonly repair: boolean
   readonly version: string

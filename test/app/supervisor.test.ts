@@ -27,6 +27,14 @@ afterEach(async () => {
   await Promise.all(systems.splice(0).map((system) => system.close()))
 })
 
+/** One that has been started before, with how many notes it has made by now and what its definitions say. */
+async function stoppedSystem() {
+  const system = makeSystem({ notesStart: true })
+  await (await system.start()).stop()
+  const before = system.notes().length
+  return { system, before, evaluate: system.definitions.evaluate.bind(system.definitions) }
+}
+
 async function pidOf(
   supervisor: { status(): Promise<{ components: readonly ComponentStatus[] }> },
   name: string,
@@ -63,10 +71,7 @@ describe('start', () => {
   })
 
   test('processes load their code while the definition file is evaluated, and begin with what it says', async () => {
-    const system = makeSystem({ notesStart: true })
-    await (await system.start()).stop()
-    const before = system.notes().length
-    const evaluate = system.definitions.evaluate.bind(system.definitions)
+    const { system, before, evaluate } = await stoppedSystem()
     system.definitions.evaluate = async () => {
       await until('both to wait', () => waiting(system, before) === 2)
       return evaluate()
@@ -114,9 +119,7 @@ describe('start', () => {
   })
 
   test('processes that were started with other limits than the definition file says are started anew', async () => {
-    const system = makeSystem({ notesStart: true })
-    await (await system.start()).stop()
-    const before = system.notes().length
+    const { system, before } = await stoppedSystem()
     const definition = definitionOf('sword')
     const settings = { ...definition.settings, queryConcurrencyMax: 3 }
     system.definitions.next = { ...definition, settings }
@@ -130,10 +133,7 @@ describe('start', () => {
   })
 
   test('a process that dies before it knows its definition is started again with it', async () => {
-    const system = makeSystem({ notesStart: true })
-    await (await system.start()).stop()
-    const before = system.notes().length
-    const evaluate = system.definitions.evaluate.bind(system.definitions)
+    const { system, before, evaluate } = await stoppedSystem()
     system.definitions.evaluate = async () => {
       await until('both to wait', () => waiting(system, before) === 2)
       const [, pid] = /lake waits, pid (\d+)/.exec(system.notes().join('\n')) ?? []
